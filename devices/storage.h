@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#pragma once
+
+// One preallocated swap file on a drive, read and written past the page cache.
+// Back ends (io_uring; a pool of pread/pwrite threads) give the same bytes.
+
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "devices/base/units.h"
+
+namespace sluice {
+
+class Storage {
+ public:
+  // Receives completions, on a thread of the back end's. `error` is null on
+  // success, else an Error{kIo} with path, offset, size and errno text.
+  class Listener {
+   public:
+    virtual ~Listener() = default;
+    virtual void completed(std::uint64_t cookie, std::exception_ptr error) noexcept = 0;
+  };
+
+  virtual ~Storage() = default;
+
+  virtual std::string description() const = 0;
+  virtual Bytes size() const = 0;
+  virtual Bytes alignment() const = 0;  // of offset, length and memory; 4 KiB or less
+
+  // Starts one transfer of any length; large ones are split and kept in flight
+  // together. Blocks only while the back end's queue is full.
+  // Ownership: the caller keeps `memory` alive and unmoved until completed().
+  // Threads: any. Transfers run in any order: the caller orders what overlaps.
+  virtual void read(Bytes offset, std::span<std::byte> memory, Listener& listener,
+                    std::uint64_t cookie) = 0;
+  virtual void write(Bytes offset, std::span<const std::byte> memory, Listener& listener,
+                     std::uint64_t cookie) = 0;
+
+  // Returns when all completed writes would survive a power cut.
+  virtual void sync() = 0;
+};
+
+enum class StorageBackend : std::uint8_t { kAuto, kUring, kThreads };
+
+struct StorageOptions {
+  std::filesystem::path folder;  // must exist; the file gets a name of its own inside
+  Bytes size;                    // reserved on disk at once
+  StorageBackend backend = StorageBackend::kAuto;
+  int depth = 16;                        // blocks in flight
+  std::span<std::byte> registered = {};  // memory worth registering with io_uring, or none
+};
+
+// Creates, locks and preallocates the swap file; it is removed with the Storage.
+// Errors: kIo where the folder is missing, unwritable or a tmpfs; kNoFit where
+// the disk is too small; kConfig where a running process uses the folder's file.
+std::unique_ptr<Storage> open_storage(const StorageOptions& options);
+
+// Blocking forms, for start-up and tests.
+void read_now(Storage& storage, Bytes offset, std::span<std::byte> memory);
+void write_now(Storage& storage, Bytes offset, std::span<const std::byte> memory);
+
+}  // namespace sluice

@@ -13,7 +13,7 @@
 
 #include "devices/base/dtype.h"
 #include "devices/base/units.h"
-#include "engine/config/model_config.h"
+#include "engine/model/model_shape.h"
 
 namespace sluice {
 
@@ -31,7 +31,7 @@ enum class IoChoice : std::uint8_t { kAuto, kUring, kThreads };
 struct ModelChoice {
   std::filesystem::path path;           // Hugging Face folder; empty: a model of one's own
   ModelStart init = ModelStart::kAuto;  // kAuto: the weights of `path` if there is one
-  ModelConfig shape;
+  ModelShape shape;                     // zeros are filled in by loading
 
   bool operator==(const ModelChoice&) const = default;
 };
@@ -104,11 +104,16 @@ struct PlaceRule {
 };
 using PlaceRules = std::vector<PlaceRule>;  // the first that matches wins; none: auto
 
-inline constexpr std::int64_t kWholeStep = 0;  // place.wave = "all"
+// Micro-batches that go through a layer before the next layer.
+struct Wave {
+  std::int64_t micro_batches = 0;  // 0: all of the step
+
+  bool operator==(const Wave&) const = default;
+};
 
 struct PlaceConfig {
   PlaceRules weights, gradients, optimizer, activations;
-  std::optional<std::int64_t> wave;  // micro-batches through a layer, or kWholeStep
+  std::optional<Wave> wave;
   RecomputeChoice recompute = RecomputeChoice::kAuto;
   UpdateTiming update = UpdateTiming::kAuto;
   AdamPlace adam = AdamPlace::kAuto;

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#pragma once
+
+// Talk for people, on standard error. Results go to standard output and are not
+// logged. Nothing here is called inside a step below offload/.
+//
+// Threads  any; lines never mix.
+
+#include <filesystem>
+#include <string_view>
+
+namespace sluice {
+
+// Progress and choices made. Silent after set_quiet(true), except in the log file.
+void log_info(std::string_view line);
+
+// Someone must act, or will wonder. Shown even when quiet.
+void log_warn(std::string_view line);
+
+void set_quiet(bool quiet);
+
+// From now on every line is appended to `path` too; an empty path ends that.
+// Errors: kIo where the file cannot be opened.
+void set_log_file(const std::filesystem::path& path);
+
+}  // namespace sluice

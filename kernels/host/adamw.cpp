@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/host/adamw.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "devices/base/error.h"
+#include "kernels/adamw_math.h"
+#include "kernels/host/loops.h"
+#include "kernels/host_kernels.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace sluice {
+namespace HWY_NAMESPACE {
+
+// One pass: each array is read once and written once.
+template <typename G, typename M, typename W>
+void adamw_range(const AdamW& a, const AdamWStep& step, std::int64_t begin, std::int64_t end) {
+  const G* __restrict gradient = at<G>(a.gradient, 0);
+  float* __restrict master = a.master;
+  M* __restrict first = at<M>(a.first_moment, 0);
+  M* __restrict second = at<M>(a.second_moment, 0);
+  W* __restrict weight = at<W>(a.weight, 0);
+  for (std::int64_t i = begin; i < end; ++i) {
+    const AdamWElement updated = adamw_element(
+        step, to_float(gradient[i]), {master[i], to_float(first[i]), to_float(second[i])});
+    master[i] = updated.master;
+    first[i] = stored<M>(updated.first_moment);
+    second[i] = stored<M>(updated.second_moment);
+    weight[i] = stored<W>(updated.master);
+  }
+}
+
+void adamw(const AdamW& a, const AdamWStep& step, std::int64_t begin, std::int64_t end) {
+  with_type(a.gradient_dtype, [&]<typename G>(G) {
+    with_type(a.moment_dtype, [&]<typename M>(M) {
+      with_type(a.weight_dtype, [&]<typename W>(W) { adamw_range<G, M, W>(a, step, begin, end); });
+    });
+  });
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace sluice
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace sluice {
+namespace {
+HWY_EXPORT(adamw);
+}  // namespace
+
+void run_on_host(Workers& workers, const AdamW& a) {
+  SLUICE_CHECK(a.step >= 1);
+  if (a.norm->finite == 0) return;
+  const AdamWStep step = prepare_adamw({.learning_rate = a.learning_rate,
+                                        .beta1 = a.beta1,
+                                        .beta2 = a.beta2,
+                                        .epsilon = a.epsilon,
+                                        .weight_decay = a.weight_decay},
+                                       a.step, a.norm->scale);
+  for_chunks(workers, a.count, 32768, [&](std::int64_t begin, std::int64_t end) {
+    HWY_DYNAMIC_DISPATCH(adamw)(a, step, begin, end);
+  });
+}
+
+}  // namespace sluice
+#endif  // HWY_ONCE

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#include <fmt/format.h>
+
+#include "devices/base/error.h"
+#include "kernels/host/table.h"
+#include "kernels/kernels.h"
+
+namespace sluice {
+
+const KernelTable& kernels_for(const std::string& kind) {
+  if (kind == "host") return host_kernels();
+  throw Error(ErrorKind::kConfig,
+              fmt::format("no kernels for device \"{}\": this build has them for \"host\"", kind));
+}
+
+}  // namespace sluice

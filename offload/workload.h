@@ -66,6 +66,7 @@ struct LayerSpec {
   Bytes saved;               // kept from forward to backward unless recomputed
   Bytes forward_workspace;   // scratch of one forward call
   Bytes backward_workspace;  // scratch of one backward call
+  Bytes logits;              // last layer: fp32 logits of each sequence's last position
 
   PassCost forward, backward;
 };

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#include <algorithm>
+#include <array>
+
+#include "devices/base/error.h"
+#include "offload/builder_internal.h"
+#include "offload/operands.h"
+
+namespace sluice {
+namespace {
+
+// Slots that segments take in turn. Fixed rings, because what a segment frees at
+// once the next one would take at once, and nothing would overlap.
+class Rings {
+ public:
+  explicit Rings(BuildContext& context) : context_(context) {}
+
+  enum Kind : std::uint8_t { kStateIn, kStateOut, kGradientIn, kWeightOut, kKinds };
+
+  // The next slot of a ring, at least `size` long.
+  BufferId next(Kind kind, Tier tier, Bytes size) {
+    Ring& ring = rings_[kind][index_of(tier)];
+    if (ring.slots.empty()) {
+      for (int i = 0; i < context_.placement.ring_slots; ++i) {
+        ring.slots.push_back(context_.emitter.buffer(tier, role_of(kind), largest(kind), true));
+      }
+    }
+    const BufferId slot = ring.slots[ring.next++ % ring.slots.size()];
+    SLUICE_CHECK(context_.emitter[slot].size >= size);
+    return slot;
+  }
+
+ private:
+  struct Ring {
+    std::vector<BufferId> slots;
+    std::size_t next = 0;
+  };
+
+  static Role role_of(Kind kind) {
+    if (kind == kGradientIn) return Role::kGradient;
+    return kind == kWeightOut ? Role::kWeight : Role::kState;
+  }
+
+  Bytes largest(Kind kind) const {
+    const Workload& workload = context_.workload;
+    std::int64_t elements = 0;
+    for (int f = 0; f < context_.flats(); ++f) {
+      if (updates_in_place(context_.placement, f)) continue;
+      elements = std::max(elements, context_.homes[static_cast<std::size_t>(f)].segment_elements);
+    }
+    if (kind == kGradientIn) return padded(size_of(workload.gradient) * elements);
+    if (kind == kWeightOut) return padded(size_of(workload.compute) * elements);
+    return segment_layout(elements, workload.moments).size;
+  }
+
+  BuildContext& context_;
+  std::array<std::array<Ring, kTierCount>, kKinds> rings_;
+};
+
+class UpdateEmitter {
+ public:
+  UpdateEmitter(BuildContext& context, const GradientPlan& gradients, const StepScalars& scalars)
+      : context_(context), gradients_(gradients), scalars_(scalars), rings_(context) {}
+
+  void emit(const UpdateSlot& slot) {
+    const FlatHomes& homes = context_.homes[static_cast<std::size_t>(slot.flat)];
+    for (std::int32_t s = 0; s < homes.segments; ++s) segment(slot, s);
+  }
+
+ private:
+  void segment(const UpdateSlot& slot, std::int32_t s) {
+    const auto i = static_cast<std::size_t>(slot.flat);
+    const FlatHomes& homes = context_.homes[i];
+    const Workload& workload = context_.workload;
+    const std::int64_t first = homes.segment_elements * s;
+    const std::int64_t elements =
+        std::min(homes.segment_elements, context_.flat(slot.flat).count - first);
+    const Tier at = context_.placement.adam_on_device[i] ? Tier::kDevice : Tier::kHost;
+    moment_ = slot.moment;
+    operation_ = {.kind = OperationKind::kUpdate,
+                  .lane = at == Tier::kDevice ? Lane::kCompute : Lane::kHostCompute,
+                  .role = Role::kState,
+                  .stage = static_cast<std::int8_t>(context_.placement.deferred ? 1 : 0),
+                  .flat = slot.flat,
+                  .segment = s};
+    const auto slice = [&](BufferId buffer, DType dtype) {
+      const Bytes begin{size_of(dtype) * first};
+      const bool last = s + 1 == homes.segments;
+      const Bytes size = last ? context_.emitter[buffer].size - begin
+                              : Bytes{size_of(dtype) * homes.segment_elements};
+      return Access{buffer, true, false, begin, size};
+    };
+    const Access state_home{homes.state, true, true, homes.block_size * s,
+                            segment_layout(elements, workload.moments).size};
+    const Access state = bring(state_home, at, Rings::kStateIn, Role::kState);
+    const Access gradient = bring(slice(gradients_.home[i], workload.gradient), at,
+                                  Rings::kGradientIn, Role::kGradient);
+    Access weight_home = slice(homes.weight, workload.compute);
+    const Access weight = place(weight_home, at);
+
+    std::vector<Access> operands(UpdateOperands::kDigest + 1);
+    operands[UpdateOperands::kState] = as(state, true, true);
+    operands[UpdateOperands::kGradient] = as(gradient, true, false);
+    operands[UpdateOperands::kWeight] = as(weight, false, true);
+    const int norm = context_.placement.deferred ? -1 : slot.flat;
+    operands[UpdateOperands::kNorm] =
+        Emitter::read(at == Tier::kDevice ? scalars_.norms : scalars_.norms_host,
+                      norm_result_offset(norm), {sizeof(NormResult)});
+    if (context_.placement.digest) {
+      operands[UpdateOperands::kDigest] =
+          Emitter::write(at == Tier::kDevice ? scalars_.digests : scalars_.digests_host,
+                         {8 * std::int64_t{homes.first_digest + s}}, {8});
+    }
+    context_.emitter.emit(moment_, operation_, operands);
+    send(state, state_home, Role::kState);
+    send(weight, weight_home, Role::kWeight);
+    if (context_.placement.digest && at == Tier::kDevice) {
+      hop(Emitter::read(scalars_.digests, {8 * std::int64_t{homes.first_digest + s}}, {8}),
+          Emitter::write(scalars_.digests_host, {8 * std::int64_t{homes.first_digest + s}}, {8}),
+          Role::kWorkspace);
+    }
+  }
+
+  static Access as(Access access, bool reads, bool writes) {
+    access.reads = reads;
+    access.writes = writes;
+    return access;
+  }
+
+  void hop(const Access& from, const Access& to, Role role) {
+    Operation move = operation_;
+    move.role = role;
+    context_.emitter.move(moment_, move, as(from, true, false), as(to, false, true));
+  }
+
+  Tier tier_of(const Access& access) const { return context_.emitter[access.buffer].tier; }
+
+  Access slot(Rings::Kind kind, Tier tier, Bytes size) {
+    return {rings_.next(kind, tier, size), true, true, {}, size};
+  }
+
+  // Brings `home` to tier `at` through ring slots; `home` itself if it is there.
+  Access bring(const Access& home, Tier at, Rings::Kind kind, Role role) {
+    Access here = home;
+    while (tier_of(here) != at) {
+      const Tier next = tier_of(here) == Tier::kHost ? at : Tier::kHost;
+      const Access there = slot(kind, next, here.size);
+      hop(here, there, role);
+      here = there;
+    }
+    return here;
+  }
+
+  // Where an update at `at` writes what belongs to `home`.
+  Access place(const Access& home, Tier at) {
+    return tier_of(home) == at ? home : slot(Rings::kWeightOut, at, home.size);
+  }
+
+  // Takes what an update left in `here` home.
+  void send(const Access& from, const Access& home, Role role) {
+    Access here = from;
+    while (tier_of(here) != tier_of(home)) {
+      const Tier next = tier_of(here) == Tier::kHost ? tier_of(home) : Tier::kHost;
+      const Rings::Kind kind = role == Role::kState ? Rings::kStateOut : Rings::kWeightOut;
+      const Access there = next == tier_of(home) ? home : slot(kind, next, here.size);
+      hop(here, there, role);
+      here = there;
+    }
+  }
+
+  BuildContext& context_;
+  const GradientPlan& gradients_;
+  const StepScalars& scalars_;
+  Rings rings_;
+  Moment moment_;
+  Operation operation_;
+};
+
+// Flat parameters by the visit that needs them first.
+std::vector<std::int32_t> first_visits(const BuildContext& context) {
+  std::vector<std::int32_t> first(context.workload.flats.size(), -1);
+  for (std::size_t v = context.schedule.visits.size(); v-- > 0;) {
+    for (const int f : context.layer(context.schedule.visits[v].layer).flats) {
+      first[static_cast<std::size_t>(f)] = static_cast<std::int32_t>(v);
+    }
+  }
+  return first;
+}
+
+}  // namespace
+
+std::vector<UpdateSlot> deferred_updates(const BuildContext& context) {
+  const std::vector<std::int32_t> first = first_visits(context);
+  std::vector<UpdateSlot> order;
+  for (int f = 0; f < context.flats(); ++f) {
+    const auto i = static_cast<std::size_t>(f);
+    const std::int32_t hops = context.placement.weights[i] == Tier::kStorage ? 2 : 1;
+    const std::int32_t lead = context.placement.fetch_ahead * hops + 1;
+    order.push_back(
+        {.flat = static_cast<std::int16_t>(f),
+         .moment = {context.schedule.point_ahead(first[i], lead), Moment::kBefore, 2 * first[i]}});
+  }
+  std::stable_sort(order.begin(), order.end(), [](const UpdateSlot& a, const UpdateSlot& b) {
+    return a.moment.deadline < b.moment.deadline;
+  });
+  return order;
+}
+
+std::vector<UpdateSlot> backward_updates(const BuildContext& context, const GradientPlan& gradients,
+                                         const CostModel& costs) {
+  const std::vector<std::int32_t> first = first_visits(context);
+  const Schedule& schedule = context.schedule;
+  std::vector<double> clock;  // when each point is done, compute lane alone
+  double now = 0;
+  for (const Point& point : schedule.points) {
+    const Visit& visit = schedule.visits[static_cast<std::size_t>(point.visit)];
+    now += visit.pass == Pass::kForward ? costs.forward(visit.layer) : costs.backward(visit.layer);
+    clock.push_back(now);
+  }
+  // Earliest deadline first among the gradients that have landed.
+  std::vector<bool> done(context.workload.flats.size(), false);
+  std::vector<UpdateSlot> order;
+  double free_at = 0;
+  while (order.size() < context.workload.flats.size()) {
+    int best = -1;
+    double earliest = -1;
+    for (int pass = 0; pass < 2 && best < 0; ++pass) {
+      if (pass == 1) free_at = earliest;  // nothing has landed: wait for the next
+      for (int f = 0; f < context.flats(); ++f) {
+        const auto i = static_cast<std::size_t>(f);
+        if (done[i]) continue;
+        const double landed = clock[static_cast<std::size_t>(gradients.landed[i])];
+        if (earliest < 0 || landed < earliest) earliest = landed;
+        if (landed > free_at) continue;
+        if (best < 0 || first[i] < first[static_cast<std::size_t>(best)]) best = f;
+      }
+    }
+    const auto i = static_cast<std::size_t>(best);
+    done[i] = true;
+    // The moment at which the lane is expected to get to it.
+    const auto reached = std::lower_bound(clock.begin(), clock.end(), free_at) - clock.begin();
+    const std::int32_t before = order.empty() ? 0 : order.back().moment.point;
+    const std::int32_t point =
+        std::max({before, gradients.landed[i],
+                  std::min(static_cast<std::int32_t>(reached), schedule.last())});
+    order.push_back(
+        {.flat = static_cast<std::int16_t>(best),
+         .moment = {point, Moment::kAfter, 2 + static_cast<std::int32_t>(order.size())}});
+    free_at += costs.update(context.flat(best).count, context.placement.adam_on_device[i]);
+  }
+  return order;
+}
+
+void emit_updates(BuildContext& context, const GradientPlan& gradients, const StepScalars& scalars,
+                  const std::vector<UpdateSlot>& order) {
+  UpdateEmitter emitter(context, gradients, scalars);
+  for (const UpdateSlot& slot : order) emitter.emit(slot);
+}
+
+}  // namespace sluice

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#include "offload/cost_model.h"
+
+#include <algorithm>
+
+#include "offload/operands.h"
+
+namespace sluice {
+namespace {
+
+// Small operations of the host: filling a batch, reading a few scalars.
+constexpr double kHostOperation = 20e-6;
+
+}  // namespace
+
+CostModel::CostModel(const Machine& machine, const Workload& workload) : machine_(machine) {
+  for (const LayerSpec& layer : workload.layers) {
+    forward_.push_back(pass(layer.forward, workload.compute));
+    backward_.push_back(pass(layer.backward, workload.compute));
+  }
+  for (const FlatParameter& flat : workload.flats) flat_elements_.push_back(flat.count);
+  // Master and both moments read and written, gradient read, weight written.
+  update_traffic_ =
+      8 + 4 * size_of(workload.moments) + size_of(workload.gradient) + size_of(workload.compute);
+}
+
+double CostModel::pass(const PassCost& cost, DType dtype) const {
+  double total = elementwise(cost.elementwise) + cost.launches * machine_.launch.count();
+  for (const MatmulCost& matmul : cost.matmuls) {
+    const double rate = gemm_rate(machine_, dtype, matmul.m, matmul.n, matmul.k);
+    total += 2.0 * matmul.m * matmul.n * matmul.k * matmul.repeat / rate;
+  }
+  const double attention =
+      dtype == DType::kFloat32 ? machine_.attention_flops_fp32 : machine_.attention_flops_bf16;
+  return total + cost.attention_flops / attention;
+}
+
+double CostModel::move(Lane lane, Bytes size) const {
+  const auto time = [size](const LinkRate& link) {
+    return link.latency.count() + (size / link.rate).count();
+  };
+  switch (lane) {
+    case Lane::kHostToDevice:
+      return time(machine_.host_to_device);
+    case Lane::kDeviceToHost:
+      return time(machine_.device_to_host);
+    case Lane::kStorageRead:
+      return time(machine_.storage_read);
+    case Lane::kStorageWrite:
+      return time(machine_.storage_write);
+    case Lane::kCompute:
+      return elementwise(size * 2);
+    case Lane::kHostCompute:
+      return kHostOperation;
+  }
+  return 0;
+}
+
+double CostModel::update(std::int64_t elements, bool on_device) const {
+  const double traffic = static_cast<double>(elements * update_traffic_);
+  return on_device ? machine_.launch.count() + traffic / machine_.elementwise.value
+                   : traffic / machine_.adam.value;
+}
+
+double CostModel::elementwise(Bytes traffic) const {
+  return static_cast<double>(traffic.value) / machine_.elementwise.value;
+}
+
+double CostModel::seconds(const Program& program, const Operation& operation) const {
+  const auto size = [&](std::size_t operand) {
+    return program.accesses[operation.first_access + operand].size;
+  };
+  const double launch = machine_.launch.count();
+  switch (operation.kind) {
+    case OperationKind::kForward:
+    case OperationKind::kRecompute:
+      return forward(operation.layer);
+    case OperationKind::kBackward:
+      return backward(operation.layer);
+    case OperationKind::kBegin:
+    case OperationKind::kMove:
+      return move(operation.lane, size(MoveOperands::kFrom));
+    case OperationKind::kMerge:
+      return launch + elementwise(size(MergeOperands::kTotal) * 3);
+    case OperationKind::kRound:
+      return launch +
+             elementwise(size(RoundOperands::kAccumulator) + size(RoundOperands::kRounded) * 2);
+    case OperationKind::kNorm:
+      return launch + elementwise(size(NormOperands::kPartials));
+    case OperationKind::kUpdate: {
+      const FlatHomes& homes = program.homes[static_cast<std::size_t>(operation.flat)];
+      const std::int64_t first = homes.segment_elements * operation.segment;
+      const std::int64_t elements = std::min(
+          homes.segment_elements, flat_elements_[static_cast<std::size_t>(operation.flat)] - first);
+      return update(elements, operation.lane == Lane::kCompute);
+    }
+    case OperationKind::kPrepare:
+    case OperationKind::kReport:
+    case OperationKind::kReportDigest:
+      return kHostOperation;
+  }
+  return 0;
+}
+
+Demand CostModel::demand(const Operation& operation) const {
+  const auto cores = static_cast<double>(machine_.cores);
+  const auto rate_of = [&](const LinkRate& link) { return link.rate.value; };
+  switch (operation.lane) {
+    case Lane::kCompute:
+      return {.cores = machine_.device_uses_cores ? cores : 0};
+    case Lane::kHostCompute:
+      return operation.kind == OperationKind::kUpdate
+                 ? Demand{.cores = cores, .dram = machine_.adam.value}
+                 : Demand{};
+    case Lane::kHostToDevice:
+      return {.dram = rate_of(machine_.host_to_device), .link = 0.5};
+    case Lane::kDeviceToHost:
+      return {.dram = rate_of(machine_.device_to_host), .link = 0.5};
+    // The drive's rates are those of one direction alone.
+    case Lane::kStorageRead:
+      return {.dram = rate_of(machine_.storage_read), .storage = 1};
+    case Lane::kStorageWrite:
+      return {.dram = rate_of(machine_.storage_write), .storage = 1};
+  }
+  return {};
+}
+
+Demand CostModel::capacity() const {
+  const double sum = machine_.storage_read.rate.value + machine_.storage_write.rate.value;
+  return {.cores = static_cast<double>(machine_.cores),
+          .dram = machine_.dram.value,
+          .storage = std::clamp(2 * machine_.storage_mixed.value / sum, 1.0, 2.0),
+          .link = std::clamp(machine_.duplex, 0.5, 1.0)};
+}
+
+}  // namespace sluice

@@ -50,7 +50,7 @@ enum class StorageBackend : std::uint8_t { kAuto, kUring, kThreads };
 
 struct StorageOptions {
   std::filesystem::path folder;  // must exist; the file gets a name of its own inside
-  Bytes size;                    // reserved on disk at once
+  Bytes size = {};               // reserved on disk at once
   StorageBackend backend = StorageBackend::kAuto;
   int depth = 16;                        // blocks in flight
   std::span<std::byte> registered = {};  // memory worth registering with io_uring, or none

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#include "engine/files/metrics.h"
+
+#include <fmt/core.h>
+
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+
+#include "devices/base/error.h"
+
+namespace sluice {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// The path, once the file ends with a whole line.
+const std::filesystem::path& drop_torn_line(const std::filesystem::path& path) {
+  std::fstream file(path, std::ios::in | std::ios::binary | std::ios::ate);
+  if (!file) return path;  // not there yet
+  std::int64_t end = file.tellg();
+  for (char last = 0; end > 0; --end) {
+    file.seekg(end - 1);
+    if (file.get(last) && last == '\n') break;
+  }
+  std::error_code error;
+  std::filesystem::resize_file(path, static_cast<std::uintmax_t>(end), error);
+  if (error) {
+    throw Error(ErrorKind::kIo,
+                fmt::format("{}: cannot be written: {}", path.string(), error.message()));
+  }
+  return path;
+}
+
+void write_line(OutputFile& file, const Json& json) {
+  // One write per line: a reader, or a crash, sees whole lines.
+  file.write(json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
+}
+
+}  // namespace
+
+MetricsWriter::MetricsWriter(const std::filesystem::path& path)
+    : file_(drop_torn_line(path), OutputFile::Mode::kAppend) {}
+
+void MetricsWriter::step(const StepMetrics& metrics) {
+  Json json;
+  json["step"] = metrics.step;
+  json["tokens"] = metrics.tokens.value;
+  json["loss"] = metrics.loss;
+  json["grad_norm"] = metrics.grad_norm;
+  json["lr"] = metrics.lr;
+  json["step_seconds"] = metrics.step_time.count();
+  json["tokens_per_second"] = metrics.tokens_per_second;
+  json["forecast_seconds"] = metrics.forecast.count();
+  json["lanes"] = Json::object();
+  for (const LaneMetrics& lane : metrics.lanes) {
+    json["lanes"][lane.lane] = {{"busy_seconds", lane.busy.count()}, {"bytes", lane.bytes.value}};
+  }
+  if (metrics.digest) json["digest"] = fmt::format("{:016x}", *metrics.digest);
+  write_line(file_, json);
+}
+
+void MetricsWriter::evaluation(const EvaluationMetrics& metrics) {
+  write_line(file_, Json{{"step", metrics.step},
+                         {"val_loss", metrics.loss},
+                         {"val_tokens", metrics.tokens.value}});
+}
+
+void MetricsWriter::event(const std::string& name, const EventFields& fields) {
+  Json json;
+  json["event"] = name;
+  for (const auto& [key, value] : fields) {
+    std::visit([&, field = key](const auto& x) { json[field] = x; }, value);
+  }
+  write_line(file_, json);
+}
+
+}  // namespace sluice

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#pragma once
+
+// metrics.jsonl: one JSON object a line, each written at once. A number that is
+// not finite is null.
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "devices/base/units.h"
+#include "engine/files/output_file.h"
+
+namespace sluice {
+
+struct LaneMetrics {
+  std::string lane;
+  Seconds busy{};
+  Bytes bytes;
+};
+
+struct StepMetrics {
+  std::int64_t step = 0;
+  Tokens tokens;  // unmasked, since the run began
+  double loss = 0;
+  double grad_norm = 0;
+  double lr = 0;
+  Seconds step_time{};
+  double tokens_per_second = 0;
+  Seconds forecast{};
+  std::vector<LaneMetrics> lanes;
+  std::optional<std::uint64_t> digest;
+};
+
+struct EvaluationMetrics {
+  std::int64_t step = 0;
+  double loss = 0;
+  Tokens tokens;
+};
+
+// Fields of an event in the order they are written.
+using EventFields =
+    std::vector<std::pair<std::string, std::variant<std::int64_t, double, std::string>>>;
+
+// Threads  one at a time.
+// Errors   Error{kIo}.
+class MetricsWriter {
+ public:
+  // Goes on behind what is there; a line that a crash cut short is dropped.
+  explicit MetricsWriter(const std::filesystem::path& path);
+
+  void step(const StepMetrics& metrics);
+  void evaluation(const EvaluationMetrics& metrics);
+
+  // event("checkpoint", {{"step", 100}, {"path", "..."}}).
+  void event(const std::string& name, const EventFields& fields);
+
+ private:
+  OutputFile file_;
+};
+
+}  // namespace sluice

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#include "engine/files/run_directory.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <string>
+
+#include "devices/base/error.h"
+
+namespace sluice {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::array kRunFiles = {"config.toml", "plan.json", "metrics.jsonl",
+                                  "trace.json",  "log.txt",   "checkpoints",
+                                  "model",       "SAVE",      "STOP"};
+// A request left in an empty folder is no run.
+constexpr std::array kRunSigns = {"config.toml", "metrics.jsonl", "checkpoints", "model"};
+
+[[noreturn]] void fail(const fs::path& path, const char* what) {
+  throw Error(ErrorKind::kIo, with_errno(path.string() + ": " + what, errno));
+}
+
+bool holds_run(const fs::path& folder) {
+  return std::any_of(kRunSigns.begin(), kRunSigns.end(),
+                     [&](const char* name) { return fs::exists(folder / name); });
+}
+
+// The process that wrote itself into a locked file, for the message.
+std::string owner_of(int descriptor) {
+  std::array<char, 32> text{};
+  const ssize_t length = ::pread(descriptor, text.data(), text.size(), 0);
+  return length > 0 ? std::string(text.data(), static_cast<std::size_t>(length)) : "unknown";
+}
+
+}  // namespace
+
+RunDirectory::RunDirectory(fs::path path, RunMode mode) : path_(std::move(path)), mode_(mode) {
+  create();
+  try {
+    lock();
+    const bool found = holds_run(path_);
+    resumes_ = found && mode_ == RunMode::kResume;
+    if (found && mode_ == RunMode::kFresh) {
+      throw Error(
+          ErrorKind::kConfig,
+          fmt::format("{}: holds a run already; --resume goes on with it, --overwrite starts "
+                      "again, --run-dir names another folder",
+                      path_.string()));
+    }
+  } catch (...) {
+    remove_created();
+    throw;
+  }
+}
+
+RunDirectory::~RunDirectory() { remove_created(); }
+
+void RunDirectory::create() {
+  fs::path missing = fs::absolute(path_).lexically_normal();
+  if (!missing.has_filename()) missing = missing.parent_path();
+  path_ = missing;
+  for (; !missing.empty() && !fs::exists(missing); missing = missing.parent_path()) {
+    first_created_ = missing;
+  }
+  std::error_code error;
+  fs::create_directories(path_, error);
+  if (error) {
+    throw Error(ErrorKind::kIo, fmt::format("{}: cannot be created: {}; --run-dir names another",
+                                            path_.string(), error.message()));
+  }
+}
+
+void RunDirectory::lock() {
+  const fs::path file = path_ / "lock";
+  while (lock_ < 0) {
+    const int descriptor = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (descriptor < 0) fail(file, "cannot be written");
+    if (::flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
+      const int error = errno;
+      const std::string owner = owner_of(descriptor);
+      ::close(descriptor);
+      errno = error;
+      if (error != EWOULDBLOCK) fail(file, "cannot be locked");
+      first_created_.clear();  // the other's by now
+      throw Error(ErrorKind::kConfig,
+                  fmt::format("{}: in use by process {}; --run-dir names another folder",
+                              path_.string(), owner));
+    }
+    // The owner may have removed the file between our open and our lock.
+    struct stat status {};
+    if (::fstat(descriptor, &status) == 0 && status.st_nlink > 0) {
+      lock_ = descriptor;
+    } else {
+      ::close(descriptor);
+    }
+  }
+  const std::string pid = fmt::format("{}", ::getpid());
+  if (::ftruncate(lock_, 0) != 0 || ::pwrite(lock_, pid.data(), pid.size(), 0) < 0) {
+    fail(file, "cannot be written");
+  }
+}
+
+void RunDirectory::remove_created() noexcept {
+  std::error_code ignored;
+  if (lock_ >= 0) {
+    fs::remove(path_ / "lock", ignored);
+    ::close(lock_);
+    lock_ = -1;
+  }
+  if (!kept_ && !first_created_.empty()) fs::remove_all(first_created_, ignored);
+}
+
+void RunDirectory::keep() {
+  if (kept_) return;
+  kept_ = true;
+  if (mode_ != RunMode::kOverwrite) return;
+  for (const char* name : kRunFiles) {
+    std::error_code error;
+    fs::remove_all(path_ / name, error);
+    if (error) {
+      throw Error(ErrorKind::kIo, fmt::format("{}: cannot be removed: {}", (path_ / name).string(),
+                                              error.message()));
+    }
+  }
+}
+
+bool RunDirectory::take_request(const char* name) { return ::unlink((path_ / name).c_str()) == 0; }
+bool RunDirectory::take_save_request() { return take_request("SAVE"); }
+bool RunDirectory::take_stop_request() { return take_request("STOP"); }
+
+}  // namespace sluice

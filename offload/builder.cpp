@@ -40,7 +40,7 @@ class Builder {
     const auto order =
         deferred ? deferred_updates(context_) : backward_updates(context_, gradients_, costs);
     emit_updates(context_, gradients_, scalars_, order);
-    if (context_.placement.digest) emit_digest_report(order.back().moment);
+    if (context_.placement.digest) emit_digest_report(order);
     return finish();
   }
 
@@ -253,8 +253,12 @@ class Builder {
             logits ? e.read(scalars_.logits_host) : Access{}});
   }
 
-  void emit_digest_report(Moment last_update) {
+  void emit_digest_report(const std::vector<UpdateSlot>& order) {
     Emitter& e = context_.emitter;
+    const auto last = std::max_element(
+        order.begin(), order.end(),
+        [](const UpdateSlot& a, const UpdateSlot& b) { return a.moment.point < b.moment.point; });
+    Moment last_update = last->moment;
     last_update.deadline = kLast;
     e.emit(last_update,
            {.kind = OperationKind::kReportDigest,

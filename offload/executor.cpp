@@ -1,0 +1,377 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <limits>
+#include <mutex>
+#include <thread>
+
+#include "devices/base/error.h"
+#include "offload/execute.h"
+#include "offload/lane_progress.h"
+#include "offload/operation_runner.h"
+
+namespace sluice {
+namespace {
+
+// Iterations whose spans are kept: one that is read, and those that lanes may be in.
+constexpr std::int64_t kSpansKept = 4;
+// Operations that a storage lane keeps in flight.
+constexpr std::int64_t kStorageDepth = 4;
+
+// Which stages run in an iteration. Iteration i works for step `first + i - 1`.
+enum class Mode : std::uint8_t { kBefore, kStep, kAfter };
+
+}  // namespace
+
+class Executor::Impl {
+ public:
+  Impl(const Workload& workload, const Program& program, std::vector<Waits> waits,
+       std::span<const std::unique_ptr<LayerProgram>> layers, const Resources& resources,
+       ExecuteOptions options)
+      : workload_(workload),
+        program_(program),
+        waits_(std::move(waits)),
+        options_(std::move(options)),
+        resources_(resources),
+        runner_(workload, program, layers, resources, options_) {
+    for (std::size_t i = 0; i < program.operations.size(); ++i) {
+      lanes_[index_of(program.operations[i].lane)].order.push_back(static_cast<std::int32_t>(i));
+    }
+    for (auto& spans : spans_) spans.resize(program.operations.size());
+    for (const Lane lane : kLanes) {
+      LaneState& state = lanes_[index_of(lane)];
+      state.lane = lane;
+      state.size = static_cast<std::int64_t>(state.order.size());
+      state.in_flight.impl = this;
+      state.in_flight.state = &state;
+      if (has_depth(lane)) state.in_flight.done.resize(kStorageDepth);
+      if (!is_device_lane(lane)) continue;
+      constexpr std::array kKinds = {QueueKind::kCompute, QueueKind::kHostToDevice,
+                                     QueueKind::kDeviceToHost};
+      state.queue = resources.accelerator.create_queue(
+          kKinds[index_of(lane)],
+          static_cast<std::size_t>(2 * kSpansKept * std::max<std::int64_t>(state.size, 1) + 2));
+    }
+    SLUICE_CHECK(lanes_[index_of(Lane::kStorageRead)].size +
+                         lanes_[index_of(Lane::kStorageWrite)].size ==
+                     0 ||
+                 resources.memory.storage != nullptr);
+  }
+
+  void run(std::int64_t first, StepListener& listener) {
+    begin_run(first, listener);
+    std::vector<std::thread> threads;
+    if (options_.serial) {
+      threads.emplace_back([this] { guarded(nullptr, [this] { run_serially(); }); });
+    } else {
+      for (LaneState& state : lanes_) {
+        if (state.size > 0) {
+          threads.emplace_back([this, &state] { guarded(&state, [&] { run_lane(state); }); });
+        }
+      }
+    }
+    guarded(nullptr, [this] { collect(); });
+    for (std::thread& thread : threads) thread.join();
+    for (LaneState& state : lanes_) settle(state);
+    if (failure_ != nullptr) std::rethrow_exception(failure_);
+  }
+
+  std::array<Bytes, kTierCount> touched() const { return runner_.touched(); }
+
+ private:
+  struct LaneState;
+
+  // Completions of a storage lane: out of order in, a prefix out.
+  struct InFlight final : Storage::Listener {
+    void completed(std::uint64_t cookie, std::exception_ptr error) noexcept override {
+      impl->transfer_done(*state, static_cast<std::int64_t>(cookie), error);
+      started.fetch_sub(1, std::memory_order_acq_rel);
+      started.notify_all();
+    }
+    std::atomic<int> started{0};  // and not completed
+    Impl* impl = nullptr;
+    LaneState* state = nullptr;
+    std::mutex mutex;
+    std::vector<bool> done;  // by sequence number modulo depth
+    std::int64_t prefix = 0;
+  };
+
+  struct LaneState {
+    Lane lane = Lane::kCompute;
+    std::vector<std::int32_t> order;  // operations, in program order
+    std::int64_t size = 0;
+    std::int32_t current = -1;                    // operation that is run or issued
+    std::unique_ptr<Queue> queue;                 // device lanes
+    Queue::Ticket first_ticket = 0;               // issued before this run
+    Progress progress;                            // operations issued (device lanes) or done
+    std::array<std::int64_t, kLaneCount> seen{};  // what this lane knows of the others
+    InFlight in_flight;
+  };
+
+  void begin_run(std::int64_t first, StepListener& listener) {
+    first_ = first;
+    listener_ = &listener;
+    failure_ = nullptr;
+    published_.reset();
+    collected_.reset();
+    end_ = std::numeric_limits<std::int64_t>::max();
+    for (LaneState& state : lanes_) {
+      state.progress.reset();
+      state.seen.fill(0);
+      state.in_flight.prefix = 0;
+      std::fill(state.in_flight.done.begin(), state.in_flight.done.end(), false);
+      if (state.queue) state.first_ticket = state.queue->mark();
+    }
+    publish(0, Mode::kBefore);
+  }
+
+  // Makes iteration known to the lanes. After kAfter there is none.
+  void publish(std::int64_t iteration, Mode mode) {
+    modes_[static_cast<std::size_t>(iteration % kSpansKept)] = mode;
+    if (mode == Mode::kAfter) end_ = iteration + 1;
+    published_.raise_to(iteration + 1);
+  }
+
+  // Waits until iteration is known; false if the run ends before it.
+  bool enter(std::int64_t iteration) {
+    if (iteration >= end_) return false;
+    published_.wait_for(iteration + 1);
+    return !failed_now() && iteration < end_;
+  }
+
+  bool failed_now() const { return published_.value() == std::numeric_limits<std::int64_t>::max(); }
+
+  std::int64_t step_of(std::int64_t iteration, const Operation& operation) const {
+    return first_ + iteration - 1 - operation.stage;
+  }
+
+  bool masked(std::int64_t iteration, const Operation& operation) const {
+    const Mode mode = modes_[static_cast<std::size_t>(iteration % kSpansKept)];
+    if (operation.stage < 0) return mode == Mode::kAfter;
+    if (operation.stage == 0) return mode != Mode::kStep;
+    return iteration < 2;  // the step before belongs to this run
+  }
+
+  template <typename Body>
+  void guarded(const LaneState* state, Body body) {
+    try {
+      body();
+    } catch (const Error& error) {
+      const std::string where =
+          state == nullptr || state->current < 0
+              ? std::string{}
+              : fmt::format(" ({}, lane {})",
+                            label_of(workload_,
+                                     program_.operations[static_cast<std::size_t>(state->current)]),
+                            name_of(state->lane));
+      fail(std::make_exception_ptr(Error(error.kind(), error.what() + where)));
+    } catch (...) {
+      fail(std::current_exception());
+    }
+  }
+
+  void fail(std::exception_ptr error) {
+    {
+      const std::lock_guard lock(failure_mutex_);
+      if (failure_ == nullptr) failure_ = error;
+    }
+    published_.poison();
+    collected_.poison();
+    for (LaneState& state : lanes_) state.progress.poison();
+  }
+
+  void run_lane(LaneState& state) {
+    for (std::int64_t iteration = 0; enter(iteration); ++iteration) {
+      collected_.wait_for(iteration - 2);
+      for (std::int64_t position = 0; position < state.size; ++position) {
+        wait_for_predecessors(state, iteration, position);
+        if (failed_now()) return;
+        execute(state, iteration, position);
+      }
+    }
+  }
+
+  void run_serially() {
+    for (std::int64_t iteration = 0; enter(iteration); ++iteration) {
+      collected_.wait_for(iteration - 2);
+      for (std::size_t i = 0; i < program_.operations.size(); ++i) {
+        LaneState& state = lanes_[index_of(program_.operations[i].lane)];
+        const std::int64_t position = program_.lane_position[i];
+        if (failed_now()) return;
+        execute(state, iteration, position);
+        wait_done(state, iteration * state.size + position + 1);
+      }
+    }
+  }
+
+  void wait_for_predecessors(LaneState& state, std::int64_t iteration, std::int64_t position) {
+    const Waits& waits =
+        waits_[static_cast<std::size_t>(state.order[static_cast<std::size_t>(position)])];
+    for (LaneState& other : lanes_) {
+      const std::size_t index = index_of(other.lane);
+      std::int64_t needed = 0;
+      // All of iteration - 2 is done before anything of this one starts.
+      if (position == 0 && &other != &state) needed = (iteration - 1) * other.size;
+      if (waits.latest[index] != Waits::kNone) {
+        needed = std::max(needed, iteration * other.size + waits.latest[index] + 1);
+      }
+      if (needed <= state.seen[index]) continue;
+      if (is_device_lane(other.lane) && is_device_lane(state.lane)) {
+        // The device waits, not this thread.
+        other.progress.wait_for(needed);
+        if (failed_now()) return;
+        state.queue->wait(*other.queue, end_ticket(other, needed));
+      } else {
+        wait_done(other, needed);
+      }
+      state.seen[index] = needed;
+    }
+  }
+
+  // The ticket behind the first `operations` of this run.
+  static Queue::Ticket end_ticket(const LaneState& state, std::int64_t operations) {
+    return state.first_ticket + 2 * static_cast<Queue::Ticket>(operations);
+  }
+
+  void wait_done(LaneState& state, std::int64_t operations) {
+    state.progress.wait_for(operations);
+    if (is_device_lane(state.lane) && !failed_now() && operations > 0) {
+      state.queue->synchronize(end_ticket(state, operations));
+    }
+  }
+
+  void execute(LaneState& state, std::int64_t iteration, std::int64_t position) {
+    const auto index = static_cast<std::size_t>(state.order[static_cast<std::size_t>(position)]);
+    const Operation& operation = program_.operations[index];
+    state.current = static_cast<std::int32_t>(index);
+    const std::int64_t sequence = iteration * state.size + position;
+    const std::int64_t step = step_of(iteration, operation);
+    const bool runs = !masked(iteration, operation);
+    if (runs && options_.before) options_.before(index, step);
+    Span& span = spans_[static_cast<std::size_t>(iteration % kSpansKept)][index];
+    if (is_device_lane(state.lane)) {
+      state.queue->mark();
+      if (runs) runner_.issue(operation, step, *state.queue);
+      state.queue->mark();
+      state.progress.raise_to(sequence + 1);
+    } else if (has_depth(state.lane)) {
+      state.progress.wait_for(sequence + 1 - kStorageDepth);
+      span = {steady_seconds().count(), 0};
+      if (failed_now()) return;
+      if (runs) {
+        state.in_flight.started.fetch_add(1, std::memory_order_relaxed);
+        runner_.transfer(operation, state.in_flight, static_cast<std::uint64_t>(sequence));
+      } else {
+        transfer_done(state, sequence, nullptr);
+      }
+    } else {
+      span.start = steady_seconds().count();
+      if (runs) run_on_host_lane(operation, step, iteration);
+      span.end = steady_seconds().count();
+      state.progress.raise_to(sequence + 1);
+    }
+  }
+
+  void run_on_host_lane(const Operation& operation, std::int64_t step, std::int64_t iteration) {
+    const bool more = runner_.run(operation, step, *listener_);
+    if (operation.kind == OperationKind::kPrepare) {
+      publish(iteration + 1, more ? Mode::kStep : Mode::kAfter);
+    }
+  }
+
+  void transfer_done(LaneState& state, std::int64_t sequence, std::exception_ptr error) {
+    if (error != nullptr) return fail(error);
+    const auto iteration = static_cast<std::size_t>(sequence / state.size % kSpansKept);
+    const std::int32_t operation = state.order[static_cast<std::size_t>(sequence % state.size)];
+    const std::lock_guard lock(state.in_flight.mutex);
+    spans_[iteration][static_cast<std::size_t>(operation)].end = steady_seconds().count();
+    std::vector<bool>& done = state.in_flight.done;
+    done[static_cast<std::size_t>(sequence % kStorageDepth)] = true;
+    std::int64_t& prefix = state.in_flight.prefix;
+    while (done[static_cast<std::size_t>(prefix % kStorageDepth)]) {
+      done[static_cast<std::size_t>(prefix % kStorageDepth)] = false;
+      ++prefix;
+    }
+    state.progress.raise_to(prefix);
+  }
+
+  // Follows the lanes: reads the spans of each iteration when all of it is done.
+  void collect() {
+    double reported = 0;
+    for (std::int64_t iteration = 0; enter(iteration); ++iteration) {
+      Timeline timeline;
+      timeline.spans.resize(program_.operations.size());
+      for (LaneState& state : lanes_) {
+        wait_done(state, (iteration + 1) * state.size);
+        if (failed_now()) return;
+      }
+      for (std::size_t i = 0; i < program_.operations.size(); ++i) {
+        const Operation& operation = program_.operations[i];
+        if (masked(iteration, operation)) continue;
+        timeline.spans[i] = span_of(i, iteration);
+        if (operation.kind != OperationKind::kReport) continue;
+        timeline.step_seconds = reported > 0 ? timeline.spans[i].end - reported : 0;
+        reported = timeline.spans[i].end;
+      }
+      const bool step = modes_[static_cast<std::size_t>(iteration % kSpansKept)] == Mode::kStep;
+      collected_.raise_to(iteration + 1);
+      if (step) listener_->completed(first_ + iteration - 1, timeline);
+    }
+  }
+
+  Span span_of(std::size_t index, std::int64_t iteration) {
+    LaneState& state = lanes_[index_of(program_.operations[index].lane)];
+    if (!is_device_lane(state.lane)) {
+      return spans_[static_cast<std::size_t>(iteration % kSpansKept)][index];
+    }
+    const Queue::Ticket end =
+        end_ticket(state, iteration * state.size + program_.lane_position[index] + 1);
+    return {state.queue->time_of(end - 1).count(), state.queue->time_of(end).count()};
+  }
+
+  // Leaves nothing in flight, whatever happened.
+  void settle(LaneState& state) {
+    for (int left; (left = state.in_flight.started.load()) > 0;) {
+      state.in_flight.started.wait(left);
+    }
+    if (state.queue) {
+      guarded(&state, [&] { state.queue->synchronize(state.queue->mark()); });
+    }
+  }
+
+  const Workload& workload_;
+  const Program& program_;
+  std::vector<Waits> waits_;
+  ExecuteOptions options_;
+  Resources resources_;
+  OperationRunner runner_;
+
+  std::array<std::vector<Span>, kSpansKept> spans_;
+  std::array<Mode, kSpansKept> modes_{};
+  Progress published_;  // iterations known
+  Progress collected_;  // iterations whose spans were read
+  std::atomic<std::int64_t> end_{0};
+  std::int64_t first_ = 0;
+  StepListener* listener_ = nullptr;
+  std::mutex failure_mutex_;
+  std::exception_ptr failure_;
+  std::array<LaneState, kLaneCount> lanes_;
+};
+
+Executor::Executor(const Workload& workload, const Program& program, std::vector<Waits> waits,
+                   std::span<const std::unique_ptr<LayerProgram>> layers,
+                   const Resources& resources, ExecuteOptions options)
+    : impl_(std::make_unique<Impl>(workload, program, std::move(waits), layers, resources,
+                                   std::move(options))) {}
+
+Executor::~Executor() = default;
+
+void Executor::run(std::int64_t first, StepListener& listener) { impl_->run(first, listener); }
+
+std::array<Bytes, kTierCount> Executor::touched() const { return impl_->touched(); }
+
+}  // namespace sluice

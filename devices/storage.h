@@ -20,7 +20,8 @@ namespace sluice {
 class Storage {
  public:
   // Receives completions, on a thread of the back end's. `error` is null on
-  // success, else an Error{kIo} with path, offset, size and errno text.
+  // success, else an Error{kIo} with path, offset, size and errno text. Quick,
+  // and starts no transfer itself: that could wait for the very thread it is on.
   class Listener {
    public:
     virtual ~Listener() = default;
@@ -33,7 +34,7 @@ class Storage {
   virtual Bytes size() const = 0;
   virtual Bytes alignment() const = 0;  // of offset, length and memory; 4 KiB or less
 
-  // Starts one transfer of any length; large ones are split and kept in flight
+  // Starts one transfer of any length above 0; large ones are split and kept in flight
   // together. Blocks only while the back end's queue is full.
   // Ownership: the caller keeps `memory` alive and unmoved until completed().
   // Threads: any. Transfers run in any order: the caller orders what overlaps.
@@ -58,7 +59,8 @@ struct StorageOptions {
 
 // Creates, locks and preallocates the swap file; it is removed with the Storage.
 // Errors: kIo where the folder is missing, unwritable or a tmpfs; kNoFit where
-// the disk is too small; kConfig where a running process uses the folder's file.
+// the disk is too small; kConfig where a running process uses the folder's file, or
+// io_uring is asked for by name and not to be had (kAuto warns and uses threads).
 std::unique_ptr<Storage> open_storage(const StorageOptions& options);
 
 // Blocking forms, for start-up and tests.

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#include "devices/storage/swap_file.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <fstream>
+#include <optional>
+#include <sstream>
+#include <string>
+
+#include "devices/base/error.h"
+#include "devices/base/format.h"
+#include "devices/base/log.h"
+#include "devices/storage/file_system.h"
+
+namespace sluice {
+namespace {
+
+constexpr const char* kRemedy = "choose another folder with --limits.storage_path";
+
+[[noreturn]] void io_error(const std::string& what, int error_number) {
+  throw Error(ErrorKind::kIo, with_errno(what, error_number) + "; " + kRemedy);
+}
+
+void check_folder(const std::filesystem::path& folder) {
+  std::error_code status;
+  if (!std::filesystem::exists(folder, status)) {
+    throw Error(ErrorKind::kIo, fmt::format("storage folder {} does not exist: create it, or {}",
+                                            folder.string(), kRemedy));
+  }
+  if (!std::filesystem::is_directory(folder, status)) {
+    throw Error(ErrorKind::kIo,
+                fmt::format("storage path {} is not a folder: {}", folder.string(), kRemedy));
+  }
+  const FileSystem file_system = file_system_of(folder);
+  if (file_system.kind == FileSystemKind::kMemory) {
+    throw Error(ErrorKind::kIo, fmt::format("storage folder {} is on {}, which is RAM and not a "
+                                            "drive: {}",
+                                            folder.string(), file_system.name, kRemedy));
+  }
+  if (file_system.kind == FileSystemKind::kNetwork) {
+    log_warn(
+        fmt::format("storage folder {} is on {}, most likely over a network and slow: a local "
+                    "NVMe drive is better (--limits.storage_path)",
+                    folder.string(), file_system.name));
+  }
+}
+
+// Who holds a flock on this file, by /proc/locks: "1: FLOCK ADVISORY WRITE PID
+// MAJOR:MINOR:INODE 0 EOF". Nothing where the holder is not visible from here.
+std::optional<int> lock_holder(int descriptor) {
+  struct stat status {};
+  if (fstat(descriptor, &status) != 0) return std::nullopt;
+  const std::string file =
+      fmt::format("{:02x}:{:02x}:{}", major(status.st_dev), minor(status.st_dev), status.st_ino);
+  std::ifstream locks("/proc/locks");
+  for (std::string line; std::getline(locks, line);) {
+    std::istringstream words(line);
+    std::string number, type, advisory, access, where;
+    int pid = 0;
+    words >> number >> type >> advisory >> access >> pid >> where;
+    if (type == "FLOCK" && where == file && pid > 0) return pid;
+  }
+  return std::nullopt;
+}
+
+bool same_file(int descriptor, const std::filesystem::path& path) {
+  struct stat mine {};
+  struct stat named {};
+  return fstat(descriptor, &mine) == 0 && stat(path.c_str(), &named) == 0 &&
+         mine.st_dev == named.st_dev && mine.st_ino == named.st_ino;
+}
+
+}  // namespace
+
+std::filesystem::path swap_file_name() { return "sluice-rank0.swap"; }
+
+SwapFile::SwapFile(const std::filesystem::path& folder, Bytes size, bool direct)
+    : path_(folder / swap_file_name()), size_(round_up(size, kAlignment)) {
+  SLUICE_CHECK(size.value > 0);
+  check_folder(folder);
+  try {
+    // A file that its last owner removed while we waited for it is nobody's.
+    do {
+      if (descriptor_ >= 0) close(descriptor_);
+      open_file(direct);
+      lock();
+    } while (!same_file(descriptor_, path_));
+    reserve(folder);
+  } catch (...) {
+    if (descriptor_ >= 0) close(descriptor_);
+    throw;
+  }
+}
+
+SwapFile::~SwapFile() {
+  unlink(path_.c_str());  // before the lock goes, so that nobody's new file is hit
+  close(descriptor_);
+}
+
+void SwapFile::open_file(bool direct) {
+  const int flags = O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW;
+  direct_ = direct;
+  descriptor_ = direct ? open(path_.c_str(), flags | O_DIRECT, 0600) : -1;
+  if (descriptor_ < 0 && (!direct || errno == EINVAL)) {
+    direct_ = false;
+    descriptor_ = open(path_.c_str(), flags, 0600);
+    if (descriptor_ >= 0) {
+      log_warn(
+          fmt::format("no direct I/O on {}: going through the page cache, which costs speed "
+                      "and RAM (another file system: --limits.storage_path)",
+                      path_.parent_path().string()));
+    }
+  }
+  if (descriptor_ < 0) io_error(fmt::format("cannot create {}", path_.string()), errno);
+}
+
+void SwapFile::lock() {
+  int status = 0;
+  do {
+    status = flock(descriptor_, LOCK_EX | LOCK_NB);
+  } while (status != 0 && errno == EINTR);
+  if (status == 0) return;
+  if (errno != EWOULDBLOCK) io_error(fmt::format("cannot lock {}", path_.string()), errno);
+  const std::optional<int> pid = lock_holder(descriptor_);
+  throw Error(ErrorKind::kConfig,
+              fmt::format("{} is in use by {}: wait for it to end, or {}", path_.string(),
+                          pid ? fmt::format("running process {}", *pid) : "another running process",
+                          kRemedy));
+}
+
+void SwapFile::reserve(const std::filesystem::path& folder) {
+  struct stat status {};
+  if (fstat(descriptor_, &status) == 0 && status.st_size > 0) {
+    log_info(fmt::format("taking over {} ({}) of a run that ended early", path_.string(),
+                         format_bytes({status.st_size})));
+    // Old contents are never trusted, and their blocks are not ours to count on.
+    if (ftruncate(descriptor_, 0) != 0) {
+      io_error(fmt::format("cannot truncate {}", path_.string()), errno);
+    }
+  }
+  // Asked first: some file systems fill the disk before they find it too small.
+  const Bytes free = free_space(folder);
+  int error_number = size_ > free ? ENOSPC : 0;
+  if (error_number == 0) {
+    do {
+      error_number = fallocate(descriptor_, 0, 0, size_.value) == 0 ? 0 : errno;
+    } while (error_number == EINTR);
+    if (error_number == EOPNOTSUPP) error_number = posix_fallocate(descriptor_, 0, size_.value);
+  }
+  if (error_number == 0) return;
+  unlink(path_.c_str());
+  if (error_number == ENOSPC || error_number == EDQUOT || error_number == EFBIG) {
+    throw Error(
+        ErrorKind::kNoFit,
+        with_errno(fmt::format("{} needs {} and {} are free there; lower --limits.storage "
+                               "or {}",
+                               path_.string(), format_bytes(size_), format_bytes(free), kRemedy),
+                   error_number));
+  }
+  io_error(fmt::format("cannot reserve {} for {}", format_bytes(size_), path_.string()),
+           error_number);
+}
+
+void SwapFile::forget(Bytes offset, Bytes size) const noexcept {
+  if (!direct_) {
+    static_cast<void>(posix_fadvise(descriptor_, offset.value, size.value, POSIX_FADV_DONTNEED));
+  }
+}
+
+void SwapFile::sync() const {
+  if (fdatasync(descriptor_) != 0) io_error(fmt::format("cannot sync {}", path_.string()), errno);
+}
+
+}  // namespace sluice

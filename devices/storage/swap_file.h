@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#pragma once
+
+// The file behind a Storage: named, locked, reserved on disk, and gone when its
+// owner is. Nothing in it outlives the process: a stale one is taken over.
+
+#include <filesystem>
+
+#include "devices/base/units.h"
+
+namespace sluice {
+
+class SwapFile {
+ public:
+  static constexpr Bytes kAlignment{4096};
+
+  // `direct`: past the page cache where the file system allows it.
+  // Errors: those of open_storage.
+  SwapFile(const std::filesystem::path& folder, Bytes size, bool direct = true);
+  ~SwapFile();  // removes the file
+  SwapFile(const SwapFile&) = delete;
+  SwapFile& operator=(const SwapFile&) = delete;
+
+  int descriptor() const noexcept { return descriptor_; }
+  const std::filesystem::path& path() const noexcept { return path_; }
+  Bytes size() const noexcept { return size_; }
+  bool direct() const noexcept { return direct_; }
+
+  // The page cache need not keep this range. Does nothing on a direct file.
+  void forget(Bytes offset, Bytes size) const noexcept;
+
+  // Returns when completed writes would survive a power cut. Errors: kIo.
+  void sync() const;
+
+ private:
+  void open_file(bool direct);
+  void lock();
+  void reserve(const std::filesystem::path& folder);
+
+  std::filesystem::path path_;
+  Bytes size_;
+  int descriptor_ = -1;
+  bool direct_ = false;
+};
+
+// The name of the swap file inside its folder.
+std::filesystem::path swap_file_name();
+
+}  // namespace sluice

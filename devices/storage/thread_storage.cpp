@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#include "devices/storage/thread_storage.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "devices/base/error.h"
+#include "devices/storage/transfer_queue.h"
+
+namespace sluice {
+namespace {
+
+class ThreadStorage final : public Storage {
+ public:
+  ThreadStorage(std::unique_ptr<SwapFile> file, int threads) : file_(std::move(file)) {
+    for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { serve(); });
+  }
+  ~ThreadStorage() override {
+    queue_.close();
+    for (std::thread& thread : threads_) thread.join();
+  }
+  ThreadStorage(const ThreadStorage&) = delete;
+  ThreadStorage& operator=(const ThreadStorage&) = delete;
+
+  std::string description() const override {
+    return fmt::format("{} threads of pread and pwrite, {}", threads_.size(),
+                       file_->direct() ? "direct" : "through the page cache");
+  }
+  Bytes size() const override { return file_->size(); }
+  Bytes alignment() const override { return SwapFile::kAlignment; }
+
+  void read(Bytes offset, std::span<std::byte> memory, Listener& listener,
+            std::uint64_t cookie) override {
+    const auto size = static_cast<std::int64_t>(memory.size());
+    check_transfer(*file_, offset, memory.data(), size);
+    queue_.add(/*write=*/false, offset, memory.data(), size, listener, cookie);
+  }
+  void write(Bytes offset, std::span<const std::byte> memory, Listener& listener,
+             std::uint64_t cookie) override {
+    const auto size = static_cast<std::int64_t>(memory.size());
+    check_transfer(*file_, offset, memory.data(), size);
+    queue_.add(/*write=*/true, offset, const_cast<std::byte*>(memory.data()), size, listener,
+               cookie);
+  }
+  void sync() override { file_->sync(); }
+
+ private:
+  void serve() {
+    while (const std::optional<Block> block = queue_.take()) {
+      queue_.finish(*block, move_bytes(*block));
+      file_->forget({block->offset}, {block->size});
+    }
+  }
+
+  std::exception_ptr move_bytes(Block block) const {
+    while (block.size > 0) {
+      const auto size = static_cast<std::size_t>(block.size);
+      const ssize_t moved = block.write
+                                ? pwrite(file_->descriptor(), block.memory, size, block.offset)
+                                : pread(file_->descriptor(), block.memory, size, block.offset);
+      if (moved < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+      if (moved <= 0) return block_error(*file_, block, moved < 0 ? errno : 0);
+      block.advance(moved);
+    }
+    return nullptr;
+  }
+
+  std::unique_ptr<SwapFile> file_;
+  TransferQueue queue_;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace
+
+std::unique_ptr<Storage> open_thread_storage(std::unique_ptr<SwapFile> file,
+                                             const StorageOptions& options) {
+  return std::make_unique<ThreadStorage>(std::move(file), std::max(1, options.depth));
+}
+
+}  // namespace sluice

@@ -2,70 +2,88 @@
 // SPDX-FileCopyrightText: The Sluice developers
 #pragma once
 
-// What one machine has and how fast it is: the planner's whole knowledge of
-// hardware. Written by `sluice probe`, or by hand for a machine one does not have.
+// Capacities and rates of one machine: what a forecast is made of. Written by
+// `sluice probe`, or by hand for a machine one does not have.
 //
-// Format   TOML, `format = "sluice-machine"`, `version = 1`; keys as the fields
-//          below in sections [device], [host], [storage]; unknown keys are refused.
+// Format  TOML, format = "sluice-machine", version = 1. Sizes are numbers or
+//         "64MiB", rates numbers or "25GB/s". Unknown keys are refused, missing
+//         ones too unless they say so below.
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
 
+#include "devices/accelerator.h"
+#include "devices/accelerator_options.h"
 #include "devices/base/dtype.h"
 #include "devices/base/units.h"
+#include "devices/topology.h"
 
 namespace sluice {
 
-struct GemmRate {
+// The measured speed of one product c[m,n] = a[m,k] * b[k,n].
+struct GemmPoint {
   DType dtype = DType::kFloat32;
-  double m = 0, n = 0, k = 0;
+  std::int64_t m = 1, n = 1, k = 1;
   double flops_per_second = 0;
-};
-
-// Time of one transfer: latency + bytes / rate.
-struct LinkRate {
-  BytesPerSecond rate;
-  Seconds latency{};
 };
 
 struct Machine {
   std::string name;
-  std::string provenance;  // "measured", "published" or "defaults"
-  std::string device_kind = "host";
-  // The device's memory is the host's RAM: both limits together stay below host_capacity.
-  bool shared_memory = true;
+  std::string provenance;       // "measured", "published", "defaults"
+  std::string device = "host";  // kind of the accelerator
+
+  // [capacity]
   Bytes device_capacity, host_capacity, storage_capacity;
-  int cores = 1;
+  int cores = 1;  // physical, that compute on the host
 
-  // [device]
-  std::vector<GemmRate> gemm;
-  double attention_flops_fp32 = 0, attention_flops_bf16 = 0;  // per second
-  BytesPerSecond elementwise;  // traffic of kernels that are bound by memory
-  Seconds launch{};            // floor of one kernel
-  // Kernels run on the cores of the host (host device) and compete with Adam there.
-  bool device_uses_cores = true;
+  // [links]
+  BytesPerSecond host_to_device, device_to_host;
+  double duplex_factor = 1;  // optional: both at once over the sum of each alone
+  Seconds link_latency{};
+  bool paced = false;  // optional: the host device plays these links
 
-  // [link]
-  LinkRate host_to_device, device_to_host;
-  double duplex = 1.0;  // share of the summed rates when both directions run
-  bool paced = false;   // the host device slows its copies to these rates
+  // [memory]
+  BytesPerSecond memory;  // DRAM traffic, reads and writes added
 
-  // [host]
-  BytesPerSecond dram;  // read-modify-write traffic of all cores
-  BytesPerSecond adam;  // traffic that Adam reaches on all cores
+  // [storage]: blocks of storage_block, storage_depth of them in flight
+  BytesPerSecond storage_read, storage_write;
+  Bytes storage_block;
+  int storage_depth = 16;
+  Seconds storage_latency{};
 
-  // [storage]
-  LinkRate storage_read, storage_write;
-  BytesPerSecond storage_mixed;  // reads and writes together
-  double endurance_bytes = 0;    // what the drive may be written in its life; 0: unknown
+  // [compute], of the device
+  double attention_fp32 = 0, attention_bf16 = 0;  // FLOP/s
+  BytesPerSecond elementwise;                     // what is bound by memory
+  Seconds launch{};                               // the least time of one kernel
+  std::vector<GemmPoint> gemm;                    // [[compute.gemm]], at least one
+
+  // [host_adam]: traffic of one-pass AdamW on all cores (28 B a parameter with
+  // fp32 state, bf16 gradient and weight)
+  BytesPerSecond host_adam;
 };
 
-// Error{kConfig} with path and line for a bad file, kIo where it cannot be read.
+// Errors: kConfig with file, line and what was expected; kIo where `path` cannot be read.
 Machine load_machine(const std::filesystem::path& path);
+
+// Whole or not at all (temporary name, renamed); makes the folder. Errors: kIo.
 void save_machine(const Machine& machine, const std::filesystem::path& path);
 
-// Rate of the measured point nearest in log space, by dtype. 0 where there is none.
+// For machines nobody measured: figures that nearly every machine beats.
+Machine default_machine(const MachineLimits& limits);
+
+// Where `probe` keeps the file of this machine:
+// $XDG_CACHE_HOME/sluice/machine-<hash of CPU model, cores and RAM>.toml.
+std::filesystem::path cached_machine_path(const MachineLimits& limits);
+
+// FLOP/s of a product, by the measured shape nearest to it in log space; of the
+// other type where `dtype` was not measured.
 double gemm_rate(const Machine& machine, DType dtype, double m, double n, double k);
+
+double attention_rate(const Machine& machine, DType dtype);
+
+// The pace for the host device's queue of `kind`; none unless machine.paced.
+LinkPace link_pace(const Machine& machine, QueueKind kind);
 
 }  // namespace sluice

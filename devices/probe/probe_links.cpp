@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#include <algorithm>
+#include <limits>
+#include <memory>
+
+#include "devices/probe/probe.h"
+
+namespace sluice {
+namespace {
+
+using namespace literals;
+
+// Two queues and an end on each side for both of them.
+struct Ends {
+  Ends(Accelerator& accelerator, Bytes copied)
+      : size(copied),
+        device(accelerator.reserve_device(copied * 2)),
+        host(accelerator.reserve_host(copied * 2)),
+        down(accelerator.create_queue(QueueKind::kHostToDevice, 16)),
+        up(accelerator.create_queue(QueueKind::kDeviceToHost, 16)) {}
+
+  void copy_down(Bytes part) { down->copy(device->base(), host->base(), part); }
+  void copy_up(Bytes part) {
+    up->copy(host->base() + size.value, device->base() + size.value, part);
+  }
+
+  Bytes size;
+  std::unique_ptr<Arena> device, host;
+  std::unique_ptr<Queue> down, up;  // last: they use the arenas
+};
+
+// The best time of `runs` copies of `part` in the given directions at once.
+Seconds best_copy(Ends& ends, Bytes part, bool down, bool up, int runs) {
+  Seconds best{std::numeric_limits<double>::infinity()};
+  for (int i = 0; i < runs; ++i) {
+    const Seconds start = steady_seconds();
+    if (down) ends.copy_down(part);
+    if (up) ends.copy_up(part);
+    const Queue::Ticket last_down = ends.down->mark();
+    const Queue::Ticket last_up = ends.up->mark();
+    ends.down->synchronize(last_down);
+    ends.up->synchronize(last_up);
+    best = std::min(best, steady_seconds() - start);
+  }
+  return best;
+}
+
+}  // namespace
+
+LinkRates measure_links(Accelerator& accelerator, bool quick) {
+  const Bytes wanted = quick ? 16_MiB : 64_MiB;
+  Ends ends(accelerator, std::min(wanted, Bytes{accelerator.capacity().value / 8192 * 4096}));
+  const int runs = quick ? 3 : 8;
+  const auto rate = [&](Seconds time) {
+    return BytesPerSecond{static_cast<double>(ends.size.value) / time.count()};
+  };
+  LinkRates rates;
+  rates.latency = best_copy(ends, 64_B, true, false, 32);
+  const Seconds down = best_copy(ends, ends.size, true, false, runs);
+  const Seconds up = best_copy(ends, ends.size, false, true, runs);
+  const Seconds both = best_copy(ends, ends.size, true, true, runs);
+  rates.host_to_device = rate(down);
+  rates.device_to_host = rate(up);
+  // With free directions both take as long as the slower, on one road the sum.
+  rates.duplex_factor = std::clamp(std::max(down, up) / both, 0.5, 1.0);
+  return rates;
+}
+
+Seconds measure_launch(Accelerator& accelerator) {
+  constexpr int in_a_row = 500;
+  const auto queue = accelerator.create_queue(QueueKind::kCompute, in_a_row);
+  Seconds best{std::numeric_limits<double>::infinity()};
+  for (int run = 0; run < 5; ++run) {
+    const Seconds start = steady_seconds();
+    Queue::Ticket last = 0;
+    for (int i = 0; i < in_a_row; ++i) last = queue->mark();
+    queue->synchronize(last);
+    best = std::min(best, steady_seconds() - start);
+  }
+  return best / in_a_row;
+}
+
+}  // namespace sluice

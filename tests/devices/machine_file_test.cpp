@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#include "devices/machine_file.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <sstream>
+#include <string>
+
+#include "devices/base/error.h"
+#include "tests/devices/temporary_folder.h"
+
+namespace sluice {
+namespace {
+
+using namespace literals;
+
+MachineLimits two_cores() {
+  MachineLimits limits;
+  limits.cpu_model = "Fake \"9000\"";
+  limits.simd = "AVX2";
+  limits.cpu = {.cpus = {0, 1}, .threads = 2, .physical_cores = 2, .source = "CPUs online"};
+  limits.ram = {.total = 16_GiB, .available = 8_GiB, .source = "MemTotal"};
+  return limits;
+}
+
+// A good file's text, for tests that spoil it.
+std::string good_text(const TemporaryFolder& folder) {
+  save_machine(default_machine(two_cores()), folder.path() / "good.toml");
+  std::ostringstream text;
+  text << std::ifstream(folder.path() / "good.toml").rdbuf();
+  return text.str();
+}
+
+std::string replaced(std::string text, const std::string& old, const std::string& by) {
+  const std::size_t at = text.find(old);
+  EXPECT_NE(at, std::string::npos) << old;
+  return text.replace(at, old.size(), by);
+}
+
+void expect_refused(const TemporaryFolder& folder, const std::string& text,
+                    const std::string& because) {
+  folder.write("machine.toml", text);
+  try {
+    load_machine(folder.path() / "machine.toml");
+    ADD_FAILURE() << "taken, in spite of: " << because;
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kConfig);
+    EXPECT_NE(std::string(error.what()).find(because), std::string::npos) << error.what();
+  }
+}
+
+TEST(MachineFile, ComesBackAsItWasSaved) {
+  const TemporaryFolder folder;
+  Machine machine = default_machine(two_cores());
+  machine.paced = true;
+  machine.duplex_factor = 0.75;
+  machine.link_latency = Seconds{1.0 / 3};
+  machine.gemm[1].flops_per_second = 1e11 / 3;
+  const std::filesystem::path path = folder.path() / "new" / "machine.toml";
+  save_machine(machine, path);
+  const Machine back = load_machine(path);
+  EXPECT_EQ(back.name, "Fake \"9000\"");
+  EXPECT_EQ(back.provenance, "defaults");
+  EXPECT_EQ(back.device_capacity, 8_GiB);
+  EXPECT_TRUE(back.paced);
+  EXPECT_EQ(back.duplex_factor, 0.75);
+  EXPECT_EQ(back.link_latency, machine.link_latency);
+  EXPECT_EQ(back.host_to_device.value, machine.host_to_device.value);
+  EXPECT_EQ(back.storage_block, 1_MiB);
+  EXPECT_EQ(back.launch, machine.launch);
+  ASSERT_EQ(back.gemm.size(), machine.gemm.size());
+  EXPECT_EQ(back.gemm[1].flops_per_second, machine.gemm[1].flops_per_second);
+  EXPECT_EQ(back.gemm[3].dtype, DType::kBFloat16);
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(path.parent_path()), {}), 1)
+      << "a partial file was left";
+}
+
+TEST(MachineFile, TakesSizesAndRatesAsPeopleWriteThem) {
+  const TemporaryFolder folder;
+  std::string text = good_text(folder);
+  text = replaced(text, "device = 8589934592", "device = \"141GB\"");
+  text = replaced(text, "host_to_device = 5000000000", "host_to_device = \"55GB/s\"");
+  folder.write("machine.toml", text);
+  const Machine machine = load_machine(folder.path() / "machine.toml");
+  EXPECT_EQ(machine.device_capacity, Bytes{141'000'000'000});
+  EXPECT_DOUBLE_EQ(machine.host_to_device.value, 55e9);
+}
+
+TEST(MachineFile, RefusesUnknownKeysWithTheirLine) {
+  const TemporaryFolder folder;
+  const std::string text = good_text(folder);
+  expect_refused(folder, replaced(text, "paced =", "pased ="), "unknown key links.pased");
+  expect_refused(folder, "colour = \"red\"\n" + text, "line 1: unknown key colour");
+  expect_refused(folder, replaced(text, "dtype =", "weight = 1\ndtype ="), "compute.gemm.weight");
+}
+
+TEST(MachineFile, RefusesMissingKeys) {
+  const TemporaryFolder folder;
+  const std::string text = good_text(folder);
+  expect_refused(folder, replaced(text, "elementwise", "#"), "compute.elementwise is missing");
+  expect_refused(folder, replaced(text, "[memory]\nbandwidth", "#"), "memory is missing");
+}
+
+TEST(MachineFile, RefusesValuesThatMakeNoSense) {
+  const TemporaryFolder folder;
+  const std::string text = good_text(folder);
+  expect_refused(folder, replaced(text, "cores = 2", "cores = 0"), "capacity.cores must be");
+  expect_refused(folder, replaced(text, "read = 800000000", "read = 0"), "storage.read must be");
+  expect_refused(folder, replaced(text, "read = 800000000", "read = \"fast\""), "is no rate");
+  expect_refused(folder, replaced(text, "read = 800000000", "read = nan"), "storage.read must be");
+  expect_refused(folder, replaced(text, "\"fp32\"", "\"fp8\""), "compute.gemm.dtype must be");
+  expect_refused(folder, replaced(text, "duplex_factor = 0.5", "duplex_factor = 2"),
+                 "duplex_factor must be");
+  expect_refused(folder, replaced(text, "version = 1", "version = 2"), "version must be");
+  expect_refused(folder, "not toml", "line 1");
+}
+
+TEST(MachineFile, MissingFileIsAnIoError) {
+  try {
+    load_machine("/nonexistent/machine.toml");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kIo);
+  }
+}
+
+TEST(MachineFile, UnwritablePlaceIsAnIoErrorAndLeavesNothing) {
+  const TemporaryFolder folder;
+  folder.write("plain", "x");
+  EXPECT_THROW(save_machine(default_machine(two_cores()), folder.path() / "plain" / "m.toml"),
+               Error);
+}
+
+TEST(MachineRates, NearestMeasuredShapeCounts) {
+  Machine machine;
+  machine.gemm = {{DType::kFloat32, 1024, 1024, 1024, 100e9},
+                  {DType::kFloat32, 16, 64, 64, 10e9},
+                  {DType::kBFloat16, 64, 64, 64, 1e9}};
+  EXPECT_EQ(gemm_rate(machine, DType::kFloat32, 4096, 768, 3072), 100e9);
+  EXPECT_EQ(gemm_rate(machine, DType::kFloat32, 1, 128, 32), 10e9);
+  EXPECT_EQ(gemm_rate(machine, DType::kBFloat16, 4096, 4096, 4096), 1e9);
+  EXPECT_EQ(gemm_rate(machine, DType::kFloat32, 0, 0, 0), 10e9);
+}
+
+TEST(MachineRates, TypeThatWasNotMeasuredBorrowsTheOther) {
+  Machine machine;
+  machine.gemm = {{DType::kFloat32, 64, 64, 64, 5e9}};
+  EXPECT_EQ(gemm_rate(machine, DType::kBFloat16, 64, 64, 64), 5e9);
+}
+
+TEST(MachineRates, OnlyASimulatedLinkIsPaced) {
+  Machine machine = default_machine(two_cores());
+  EXPECT_EQ(link_pace(machine, QueueKind::kHostToDevice).rate.value, 0);
+  machine.paced = true;
+  machine.host_to_device = {1e9};
+  EXPECT_EQ(link_pace(machine, QueueKind::kHostToDevice).rate.value, 1e9);
+  EXPECT_EQ(link_pace(machine, QueueKind::kCompute).rate.value, 0);
+}
+
+TEST(MachineRates, CachedPathDependsOnTheMachineAlone) {
+  MachineLimits limits = two_cores();
+  const std::filesystem::path path = cached_machine_path(limits);
+  limits.ram.available = 1_GiB;
+  EXPECT_EQ(cached_machine_path(limits), path);
+  limits.cpu_model = "Fake 9001";
+  EXPECT_NE(cached_machine_path(limits), path);
+  EXPECT_EQ(path.parent_path().filename(), "sluice");
+}
+
+}  // namespace
+}  // namespace sluice

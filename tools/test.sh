@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# SPDX-FileCopyrightText: The Sluice developers
+#
+# tools/test.sh [--all]
+# Everything that must hold before a change lands. Stages: structure (format, arrows of
+# the includes, headers alone), release with all tests, AddressSanitizer and
+# UndefinedBehaviorSanitizer on the labels unit and fault, ThreadSanitizer on the label
+# threads, one iteration of each benchmark. --all adds clang-tidy and runs every label
+# under every sanitizer. Ends with one line `N passed, N failed`; exit 1 if any failed.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+case "${1:-}" in
+  "") all=false ;;
+  --all) all=true ;;
+  *) echo "usage: tools/test.sh [--all]" >&2; exit 2 ;;
+esac
+
+passed=0 failed=0 skipped=0 timings=()
+structure='^(structure/|headers$)'
+jobs=$(nproc)
+
+# stage NAME COMMAND...: runs it under a headline and notes how long it took.
+stage() {
+  local name=$1 start=$SECONDS
+  shift
+  printf '\n== %s ==\n' "$name"
+  "$@"
+  timings+=("$(printf '%5d s  %s' $((SECONDS - start)) "$name")")
+}
+
+# one COMMAND...: counts as one test.
+one() {
+  if "$@"; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+}
+
+# tests PRESET CTEST-ARGUMENT...: counts what CTest ran, by its own report.
+tests() {
+  local preset=$1 report=$PWD/build/$1/ctest.xml status=0 run bad out
+  shift
+  rm -f "$report"
+  ctest --preset "$preset" -j "$jobs" --output-junit "$report" "$@" || status=$?
+  count() { sed -n "s/.*[[:space:]]$1=\"\([0-9]*\)\".*/\1/p;/<testcase/q" "$report" | head -1; }
+  if [ ! -s "$report" ] || [ -z "$(count tests)" ]; then
+    failed=$((failed + 1))
+    return
+  fi
+  run=$(count tests) bad=$(count failures) out=$(($(count skipped) + $(count disabled)))
+  # CTest may fail for a reason that is no test's: that is a failure too.
+  if [ "$status" -ne 0 ] && [ "$bad" -eq 0 ]; then failed=$((failed + 1)); fi
+  passed=$((passed + run - bad - out)) failed=$((failed + bad)) skipped=$((skipped + out))
+}
+
+# build_and_test PRESET TARGETS CTEST-ARGUMENT...
+build_and_test() {
+  local preset=$1 targets=$2
+  shift 2
+  # shellcheck disable=SC2086  # a list of words
+  if tools/build.sh "$preset" ${targets:+--target $targets}; then
+    tests "$preset" "$@"
+  else
+    echo "the build of preset $preset failed"
+    failed=$((failed + 1))
+  fi
+}
+
+bench_once() {
+  one build/release/sluice_bench --benchmark_min_time=0
+}
+
+tidy() {
+  command -v clang-tidy >/dev/null || { echo "needs clang-tidy: apt-get install clang-tidy"; return 1; }
+  find devices kernels offload engine tools tests -name '*.cpp' -print0 |
+    xargs -0 -n 4 -P "$jobs" clang-tidy --quiet -p build/release
+}
+
+stage "release: structure" build_and_test release rebuild_cache -R "$structure"
+stage "release: all tests" build_and_test release "" -E "$structure"
+if $all; then
+  stage "clang-tidy" one tidy
+  stage "dev: all tests" build_and_test dev "" -E "$structure"
+  stage "tsan: all tests" build_and_test tsan "" -E "$structure"
+else
+  stage "dev: unit, fault" build_and_test dev "sluice_tests_unit sluice_tests_fault" \
+    -L '^(unit|fault)$' -E "$structure"
+  stage "tsan: threads" build_and_test tsan sluice_tests_threads -L '^threads$'
+fi
+stage "benchmarks: one iteration" bench_once
+
+printf '\n'
+printf '%s\n' "${timings[@]}"
+[ "$skipped" -eq 0 ] || echo "$skipped skipped (each says why above)"
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

@@ -36,8 +36,10 @@ void column_sum(const ColumnSum& a, std::int64_t begin, std::int64_t end) {
   });
 }
 
-float sum(const Sum& a, std::int64_t begin, std::int64_t end) {
-  return lane_sum<float>(end - begin, [&](std::int64_t i) { return a.x[begin + i]; });
+// In double: the sum of losses is reported and compared to seven digits.
+double sum(const Sum& a, std::int64_t begin, std::int64_t end) {
+  return lane_sum<double>(end - begin,
+                          [&](std::int64_t i) { return static_cast<double>(a.x[begin + i]); });
 }
 
 double squared_norm(const SquaredNorm& a, std::int64_t begin, std::int64_t end) {
@@ -88,14 +90,14 @@ void run_on_host(Workers& workers, const ColumnSum& a) {
 
 void run_on_host(Workers& workers, const Sum& a) {
   const std::int64_t chunk = std::max(kNormChunk, divide_up(a.count, kMaxPartials));
-  std::array<float, kMaxPartials> partials;
+  std::array<double, kMaxPartials> partials;
   for_chunks(workers, a.count, chunk, [&](std::int64_t begin, std::int64_t end) {
     partials[static_cast<std::size_t>(begin / chunk)] = HWY_DYNAMIC_DISPATCH(sum)(a, begin, end);
   });
   double total = a.accumulate ? static_cast<double>(*a.total) : 0.0;
   const std::int64_t chunks = divide_up(a.count, chunk);
   for (std::int64_t i = 0; i < chunks; ++i) {
-    total += static_cast<double>(partials[static_cast<std::size_t>(i)]);
+    total += partials[static_cast<std::size_t>(i)];
   }
   *a.total = static_cast<float>(total);
 }

@@ -102,7 +102,9 @@ void expect_norm(NormFixture& f, bool accumulate) {
   EXPECT_TRUE(close(f.y, reference.forward(), 1e-6));
   EXPECT_TRUE(close(f.residual, dx, 2e-6));
   EXPECT_TRUE(close(f.dscale, dscale, 2e-6));
-  if (f.layer_norm) EXPECT_TRUE(close(f.dshift, dshift, 2e-6));
+  if (f.layer_norm) {
+    EXPECT_TRUE(close(f.dshift, dshift, 2e-6));
+  }
   EXPECT_TRUE(f.scratch.canaries_intact() && f.mean.canaries_intact());
 }
 

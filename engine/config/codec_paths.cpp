@@ -2,10 +2,8 @@
 // SPDX-FileCopyrightText: The Sluice developers
 #include <fmt/core.h>
 
-#include <algorithm>
-#include <cctype>
-
 #include "engine/config/codec.h"
+#include "engine/config/place_rules.h"
 
 // Paths, lists of paths and placement rules.
 
@@ -14,28 +12,6 @@ namespace {
 
 std::string absolute(const std::string& text, const std::filesystem::path& folder) {
   return (folder / text).lexically_normal().string();
-}
-
-// "0-3,7", "embedding,head", "*".
-bool is_layer_list(const std::string& text) {
-  std::size_t begin = 0;
-  while (begin <= text.size()) {
-    const std::size_t end = std::min(text.find(',', begin), text.size());
-    const std::string item = text.substr(begin, end - begin);
-    const bool word = item == "*" || item == "embedding" || item == "head";
-    const std::size_t dash = item.find('-');
-    const auto is_number = [](const std::string& digits) {
-      return !digits.empty() && digits.size() < 7 &&
-             std::all_of(digits.begin(), digits.end(),
-                         [](unsigned char c) { return std::isdigit(c) != 0; });
-    };
-    const bool range = dash == std::string::npos
-                           ? is_number(item)
-                           : is_number(item.substr(0, dash)) && is_number(item.substr(dash + 1));
-    if (!word && !range) return false;
-    begin = end + 1;
-  }
-  return true;
 }
 
 PlaceRule read_rule(const ConfigValue& value, const ReadContext& context) {

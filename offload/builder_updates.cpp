@@ -21,10 +21,9 @@ class Rings {
   // The next slot of a ring, at least `size` long.
   BufferId next(Kind kind, Tier tier, Bytes size) {
     Ring& ring = rings_[kind][index_of(tier)];
-    if (ring.slots.empty()) {
-      for (int i = 0; i < context_.placement.ring_slots; ++i) {
-        ring.slots.push_back(context_.emitter.buffer(tier, role_of(kind), largest(kind), true));
-      }
+    // As many slots as are really taken.
+    if (ring.slots.size() < static_cast<std::size_t>(context_.placement.ring_slots)) {
+      ring.slots.push_back(context_.emitter.buffer(tier, role_of(kind), largest(kind), true));
     }
     const BufferId slot = ring.slots[ring.next++ % ring.slots.size()];
     SLUICE_CHECK(context_.emitter[slot].size >= size);

@@ -31,24 +31,22 @@ double CostModel::pass(const PassCost& cost, DType dtype) const {
     const double rate = gemm_rate(machine_, dtype, matmul.m, matmul.n, matmul.k);
     total += 2.0 * matmul.m * matmul.n * matmul.k * matmul.repeat / rate;
   }
-  const double attention =
-      dtype == DType::kFloat32 ? machine_.attention_flops_fp32 : machine_.attention_flops_bf16;
-  return total + cost.attention_flops / attention;
+  return total + cost.attention_flops / attention_rate(machine_, dtype);
 }
 
 double CostModel::move(Lane lane, Bytes size) const {
-  const auto time = [size](const LinkRate& link) {
-    return link.latency.count() + (size / link.rate).count();
+  const auto time = [size](BytesPerSecond rate, Seconds latency) {
+    return (latency + size / rate).count();
   };
   switch (lane) {
     case Lane::kHostToDevice:
-      return time(machine_.host_to_device);
+      return time(machine_.host_to_device, machine_.link_latency);
     case Lane::kDeviceToHost:
-      return time(machine_.device_to_host);
+      return time(machine_.device_to_host, machine_.link_latency);
     case Lane::kStorageRead:
-      return time(machine_.storage_read);
+      return time(machine_.storage_read, machine_.storage_latency);
     case Lane::kStorageWrite:
-      return time(machine_.storage_write);
+      return time(machine_.storage_write, machine_.storage_latency);
     case Lane::kCompute:
       return elementwise(size * 2);
     case Lane::kHostCompute:
@@ -60,7 +58,7 @@ double CostModel::move(Lane lane, Bytes size) const {
 double CostModel::update(std::int64_t elements, bool on_device) const {
   const double traffic = static_cast<double>(elements * update_traffic_);
   return on_device ? machine_.launch.count() + traffic / machine_.elementwise.value
-                   : traffic / machine_.adam.value;
+                   : traffic / machine_.host_adam.value;
 }
 
 double CostModel::elementwise(Bytes traffic) const {
@@ -105,33 +103,30 @@ double CostModel::seconds(const Program& program, const Operation& operation) co
 
 Demand CostModel::demand(const Operation& operation) const {
   const auto cores = static_cast<double>(machine_.cores);
-  const auto rate_of = [&](const LinkRate& link) { return link.rate.value; };
   switch (operation.lane) {
+    // The host device computes on the cores that Adam wants.
     case Lane::kCompute:
-      return {.cores = machine_.device_uses_cores ? cores : 0};
+      return {.cores = machine_.device == "host" ? cores : 0};
     case Lane::kHostCompute:
       return operation.kind == OperationKind::kUpdate
-                 ? Demand{.cores = cores, .dram = machine_.adam.value}
+                 ? Demand{.cores = cores, .dram = machine_.host_adam.value}
                  : Demand{};
     case Lane::kHostToDevice:
-      return {.dram = rate_of(machine_.host_to_device), .link = 0.5};
+      return {.dram = machine_.host_to_device.value, .link = 1};
     case Lane::kDeviceToHost:
-      return {.dram = rate_of(machine_.device_to_host), .link = 0.5};
-    // The drive's rates are those of one direction alone.
+      return {.dram = machine_.device_to_host.value, .link = 1};
     case Lane::kStorageRead:
-      return {.dram = rate_of(machine_.storage_read), .storage = 1};
+      return {.dram = machine_.storage_read.value};
     case Lane::kStorageWrite:
-      return {.dram = rate_of(machine_.storage_write), .storage = 1};
+      return {.dram = machine_.storage_write.value};
   }
   return {};
 }
 
 Demand CostModel::capacity() const {
-  const double sum = machine_.storage_read.rate.value + machine_.storage_write.rate.value;
   return {.cores = static_cast<double>(machine_.cores),
-          .dram = machine_.dram.value,
-          .storage = std::clamp(2 * machine_.storage_mixed.value / sum, 1.0, 2.0),
-          .link = std::clamp(machine_.duplex, 0.5, 1.0)};
+          .dram = machine_.memory.value,
+          .link = 2 * machine_.duplex_factor};
 }
 
 }  // namespace sluice

@@ -17,9 +17,8 @@ namespace sluice {
 // Shared resources an operation draws on while it runs, as a rate.
 struct Demand {
   double cores = 0;
-  double dram = 0;     // bytes per second
-  double storage = 0;  // share of the drive: 1 is all of it
-  double link = 0;     // share of both directions
+  double dram = 0;  // bytes per second
+  double link = 0;  // directions
 };
 
 class CostModel {

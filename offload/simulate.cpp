@@ -106,7 +106,6 @@ class Simulator {
       const Demand& demand = demands_[static_cast<std::size_t>(current(state))];
       sum.cores += demand.cores;
       sum.dram += demand.dram;
-      sum.storage += demand.storage;
       sum.link += demand.link;
     }
     const auto limit = [](double demand, double total, double capacity) {
@@ -117,7 +116,6 @@ class Simulator {
       const Demand& demand = demands_[static_cast<std::size_t>(current(state))];
       state.rate = std::min({limit(demand.cores, sum.cores, capacity_.cores),
                              limit(demand.dram, sum.dram, capacity_.dram),
-                             limit(demand.storage, sum.storage, capacity_.storage),
                              limit(demand.link, sum.link, capacity_.link)});
     }
   }

@@ -108,7 +108,8 @@ struct LayerCall {
   std::span<float* const> gradients;          // likewise: fp32 accumulators (backward)
   bool accumulate = false;                    // gradients add to what is there
   const std::byte* input = nullptr;           // null for the first layer
-  std::byte* output = nullptr;                // forward; null for the last layer
+  std::byte* output = nullptr;                // forward; null for the last layer, and when
+                                              // recomputing: only `saved` is wanted then
   std::byte* saved = nullptr;
   std::byte* workspace = nullptr;
   const std::byte* output_gradient = nullptr;  // backward; null for the last layer

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <random>
 
+#include "devices/machine_file.h"
 #include "offload/check.h"
 #include "offload/placement.h"
 #include "offload/workload.h"
@@ -86,13 +87,14 @@ inline Machine test_machine() {
   m.provenance = "defaults";
   m.cores = 2;
   m.gemm = {{DType::kFloat32, 512, 512, 512, 1e11}, {DType::kBFloat16, 512, 512, 512, 1e11}};
-  m.attention_flops_fp32 = m.attention_flops_bf16 = 5e10;
+  m.attention_fp32 = m.attention_bf16 = 5e10;
   m.elementwise = {2e10};
   m.launch = Seconds{2e-6};
-  m.host_to_device = m.device_to_host = {.rate = {1e10}, .latency = Seconds{5e-6}};
-  m.dram = m.adam = {4e10};
-  m.storage_read = m.storage_write = {.rate = {2e9}, .latency = Seconds{1e-4}};
-  m.storage_mixed = {2e9};
+  m.host_to_device = m.device_to_host = {1e10};
+  m.link_latency = Seconds{5e-6};
+  m.memory = m.host_adam = {4e10};
+  m.storage_read = m.storage_write = {2e9};
+  m.storage_latency = Seconds{1e-4};
   return m;
 }
 

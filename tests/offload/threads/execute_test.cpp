@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#include "offload/execute.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <thread>
+
+#include "tests/support/matrix_layers.h"
+#include "tests/support/run_program.h"
+
+namespace sluice {
+namespace {
+
+MatrixWorkloadOptions random_options(std::mt19937& random) {
+  MatrixWorkloadOptions options;
+  options.micro_batches = 1 << (random() % 3);
+  options.groups = std::min(1 << (random() % 3), options.micro_batches);
+  options.tied = random() % 2 == 0;
+  options.blocks = 1 + static_cast<int>(random() % 4);
+  options.width = 24 + static_cast<std::int64_t>(random() % 80);
+  options.compute = random() % 2 == 0 ? DType::kFloat32 : DType::kBFloat16;
+  options.gradient = random() % 2 == 0 ? DType::kFloat32 : DType::kBFloat16;
+  return options;
+}
+
+void expect_same(const RunResult& a, const RunResult& b, unsigned seed) {
+  ASSERT_EQ(a.losses, b.losses) << "seed " << seed;
+  ASSERT_EQ(a.norms, b.norms) << "seed " << seed;
+  ASSERT_EQ(a.state.size(), b.state.size());
+  for (std::size_t i = 0; i < a.state.size(); ++i) {
+    ASSERT_EQ(a.state[i].digest, b.state[i].digest)
+        << "seed " << seed << ": " << name_of(a.state[i].part) << " of " << a.state[i].tensor;
+  }
+}
+
+TEST(Execute, EveryRandomPlacementGivesTheBitsOfTheResidentOne) {
+  for (unsigned seed = 0; seed < 40; ++seed) {
+    std::mt19937 random(seed);
+    const MatrixWorkloadOptions options = random_options(random);
+    const Workload workload = matrix_workload(options);
+    const auto layers = matrix_layers(options);
+    const CostModel costs(test_machine(), workload);
+    Placement placement = random_placement(workload, random);
+    placement.digest = true;
+    Placement home = resident_placement(workload, placement.deferred);
+    home.digest = true;
+    const auto vocabulary = static_cast<int>(options.vocabulary);
+    const RunOptions how{
+        .threads = 1 + static_cast<int>(random() % 3),
+        .io = random() % 2 == 0 ? StorageBackend::kUring : StorageBackend::kThreads};
+
+    const RunResult resident = run_training(workload, build_training(workload, home, costs), layers,
+                                            vocabulary, {.serial = true});
+    const RunResult placed =
+        run_training(workload, build_training(workload, placement, costs), layers, vocabulary, how);
+
+    expect_same(placed, resident, seed);
+    ASSERT_EQ(placed.digests, resident.digests) << "seed " << seed;
+    ASSERT_EQ(placed.digests.size(), 3U);
+  }
+}
+
+TEST(Execute, LearnsAndReportsEveryStep) {
+  const MatrixWorkloadOptions options;
+  const Workload workload = matrix_workload(options);
+  const CostModel costs(test_machine(), workload);
+  const Program program = build_training(workload, resident_placement(workload, true), costs);
+
+  const RunResult result =
+      run_training(workload, program, matrix_layers(options), 40, {.steps = 60, .clip = 1.0F});
+
+  ASSERT_EQ(result.losses.size(), 60U);
+  ASSERT_EQ(result.timelines.size(), 60U);
+  EXPECT_LT(result.losses.back(), 0.7 * result.losses.front());
+}
+
+TEST(Execute, TouchesExactlyWhatThePlanSays) {
+  for (unsigned seed = 0; seed < 10; ++seed) {
+    std::mt19937 random(seed);
+    const MatrixWorkloadOptions options = random_options(random);
+    const Workload workload = matrix_workload(options);
+    const CostModel costs(test_machine(), workload);
+    const Program program = build_training(workload, random_placement(workload, random), costs);
+
+    const RunResult result = run_training(workload, program, matrix_layers(options), 40, {});
+
+    for (const Tier tier : kTiers) {
+      EXPECT_EQ(round_up(result.touched[index_of(tier)], Bytes{4096}),
+                program.extent[index_of(tier)])
+          << "seed " << seed << " tier " << name_of(tier);
+    }
+  }
+}
+
+// Weights are fetched while their update is held up: without its edge the fetch
+// runs ahead, and the run is not the same any more.
+TEST(Execute, ADroppedEdgeChangesTheState) {
+  const MatrixWorkloadOptions options;
+  const Workload workload = matrix_workload(options);
+  const auto layers = matrix_layers(options);
+  const CostModel costs(test_machine(), workload);
+  Placement placement = resident_placement(workload, true);
+  placement.weights.assign(workload.flats.size(), Tier::kHost);
+  placement.adam_on_device.assign(workload.flats.size(), false);
+  placement.states.assign(workload.flats.size(), Tier::kHost);
+  placement.gradients.assign(workload.flats.size(), Tier::kHost);
+  const Program program = build_training(workload, placement, costs);
+  const auto slow_update = [&](std::size_t operation, std::int64_t) {
+    if (program.operations[operation].kind == OperationKind::kUpdate) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+  };
+  const RunResult right = run_training(workload, program, layers, 40, {.before = slow_update});
+
+  const RunResult wrong =
+      run_training(workload, program, layers, 40,
+                   {.change_waits =
+                        [](std::vector<Waits>& waits, const Program& p) {
+                          for (std::size_t i = 0; i < waits.size(); ++i) {
+                            const Operation& o = p.operations[i];
+                            if (o.lane == Lane::kHostToDevice && o.role == Role::kWeight) {
+                              waits[i].latest[index_of(Lane::kHostCompute)] = Waits::kNone;
+                            }
+                          }
+                        },
+                    .before = slow_update});
+
+  EXPECT_NE(right.state, wrong.state);
+}
+
+TEST(Execute, AFailureStopsAllLanesAndNamesTheOperation) {
+  const MatrixWorkloadOptions options;
+  const Workload workload = matrix_workload(options);
+  const CostModel costs(test_machine(), workload);
+  std::mt19937 random(5);
+  const Program program = build_training(workload, random_placement(workload, random), costs);
+  try {
+    run_training(
+        workload, program, matrix_layers(options), 40,
+        {.before = [&](std::size_t operation, std::int64_t step) {
+          if (step == 2 && program.operations[operation].kind == OperationKind::kBackward) {
+            throw Error(ErrorKind::kIo, "planted");
+          }
+        }});
+    FAIL() << "ran to the end";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kIo);
+    EXPECT_NE(std::string(error.what()).find("planted (backward head"), std::string::npos)
+        << error.what();
+  }
+}
+
+}  // namespace
+}  // namespace sluice

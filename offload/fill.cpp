@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#include <algorithm>
+
+#include "offload/builder.h"
+#include "offload/check.h"
+#include "offload/placement_search.h"
+
+namespace sluice {
+namespace {
+
+constexpr std::int64_t kLargestSegment = 4 << 20;  // parameters: 48 MiB of fp32 state
+constexpr std::int64_t kSmallestSegment = 64 << 10;
+constexpr int kRounds = 4;
+
+std::optional<Tier> fixed(const std::vector<std::optional<Tier>>& request, std::size_t index) {
+  return index < request.size() ? request[index] : std::nullopt;
+}
+
+// How much memory a flat parameter takes in one role.
+struct FlatBytes {
+  std::int64_t weight, gradient, state;
+};
+
+class Filler {
+ public:
+  Filler(const Workload& workload, const Combination& combination, const PlanRequest& request,
+         const TierLimits& limits, const CostModel& costs)
+      : workload_(workload),
+        combination_(combination),
+        request_(request),
+        limits_(limits),
+        costs_(costs) {}
+
+  Fit run() {
+    Placement placement = lowest();
+    Fit fit = built(placement);
+    if (!fit.fits()) {
+      // Weights may go below the host too.
+      if (fit.missing[index_of(Tier::kHost)].value > 0 && has_storage()) {
+        for (std::size_t f = 0; f < flats(); ++f) {
+          if (!fixed(request_.weights, f)) placement.weights[f] = Tier::kStorage;
+          if (!fixed(request_.gradients, f)) placement.gradients[f] = Tier::kStorage;
+        }
+        fit = built(placement);
+      }
+      if (!fit.fits()) return fit;
+    }
+    for (int round = 0; round < kRounds; ++round) {
+      const Placement better = upgraded(fit);
+      if (better == fit.placement) break;
+      Fit next = built(better);
+      if (!next.fits()) break;
+      fit = std::move(next);
+    }
+    return fit;
+  }
+
+ private:
+  std::size_t flats() const { return workload_.flats.size(); }
+  bool has_storage() const { return limits_.capacity[index_of(Tier::kStorage)].value > 0; }
+
+  FlatBytes bytes_of_flat(std::size_t f) const {
+    const std::int64_t count = workload_.flats[f].count;
+    const std::int64_t rounded =
+        workload_.gradient == DType::kFloat32 ? 0 : size_of(workload_.gradient) * count;
+    return {.weight = size_of(workload_.compute) * count,
+            .gradient = 4 * count + rounded,
+            .state = segment_layout(count, workload_.moments).size.value};
+  }
+
+  Placement lowest() const {
+    const Combination& c = combination_;
+    Placement p = resident_placement(workload_, c.deferred);
+    const Tier low = has_storage() ? Tier::kStorage : Tier::kHost;
+    for (std::size_t f = 0; f < flats(); ++f) {
+      p.weights[f] = fixed(request_.weights, f).value_or(Tier::kHost);
+      p.gradients[f] = fixed(request_.gradients, f).value_or(c.gradients);
+      p.states[f] = fixed(request_.states, f).value_or(low);
+      p.adam_on_device[f] = adam_at(p.states[f]);
+    }
+    for (std::size_t l = 0; l < workload_.layers.size(); ++l) {
+      p.activations[l] = fixed(request_.activations, l).value_or(c.activations);
+      p.recompute[l] = c.recompute;
+    }
+    std::int64_t largest = 0;
+    for (const FlatParameter& flat : workload_.flats) largest = std::max(largest, flat.count);
+    p.sequences = c.sequences;
+    p.wave = c.wave;
+    p.fetch_ahead = request_.fetch_ahead.value_or(c.lean ? 1 : 2);
+    p.drain_late = request_.drain_late.value_or(1);
+    p.ring_slots = c.lean ? 3 : 4;
+    p.segment_elements = std::clamp(largest / (c.lean ? 16 : 4), kSmallestSegment, kLargestSegment);
+    // A Program stays small however large the model is.
+    std::int64_t total = 0;
+    for (const FlatParameter& flat : workload_.flats) total += flat.count;
+    p.segment_elements = std::max(p.segment_elements, total / 2048);
+    if (request_.segment) {
+      const std::int64_t each = 4 + 2 * size_of(workload_.moments);
+      p.segment_elements = std::max<std::int64_t>(2048, request_.segment->value / each);
+    }
+    p.segment_elements = round_up(p.segment_elements, std::int64_t{2048});
+    p.digest = request_.digest;
+    return p;
+  }
+
+  bool adam_at(Tier state) const {
+    if (request_.adam_on_device) return *request_.adam_on_device;
+    return state == Tier::kDevice || combination_.stream_state;
+  }
+
+  Fit built(const Placement& placement) {
+    Fit fit{.placement = placement, .program = build_training(workload_, placement, costs_)};
+    built_ += static_cast<std::int64_t>(fit.program.operations.size());
+    fit.operations_built = built_;
+    fit.missing = missing_bytes(fit.program, limits_);
+    return fit;
+  }
+
+  // What one round may move up: the free bytes of device and host.
+  struct Free {
+    std::int64_t device, host;
+    std::int64_t shared;  // of both together
+    bool take(std::int64_t on_device, std::int64_t on_host) {
+      if (on_device > device || on_host > host || on_device + on_host > shared) return false;
+      device -= on_device;
+      host -= on_host;
+      shared -= on_device + on_host;
+      return true;
+    }
+  };
+
+  Placement upgraded(const Fit& fit) const {
+    const auto left = [&](Tier tier) {
+      return limits_.capacity[index_of(tier)].value - fit.program.extent[index_of(tier)].value;
+    };
+    Free free{.device = left(Tier::kDevice), .host = left(Tier::kHost), .shared = 0};
+    free.shared = limits_.shared_ram ? limits_.shared_ram->value - fit.program.extent[0].value -
+                                           fit.program.extent[1].value
+                                     : free.device + free.host;
+    Placement p = fit.placement;
+    if (combination_.resident_first) make_resident(p, free);
+    for (std::size_t f = 0; f < flats(); ++f) raise_weight(p, free, f, Tier::kDevice);
+    for (std::size_t f = 0; f < flats(); ++f) raise_weight(p, free, f, Tier::kHost);
+    make_resident(p, free);
+    for (std::size_t f = 0; f < flats(); ++f) {
+      if (p.states[f] != Tier::kStorage || fixed(request_.states, f)) continue;
+      if (free.take(0, bytes_of_flat(f).state)) p.states[f] = Tier::kHost;
+    }
+    return p;
+  }
+
+  void raise_weight(Placement& p, Free& free, std::size_t f, Tier to) const {
+    if (p.weights[f] <= to || fixed(request_.weights, f)) return;
+    const std::int64_t size = bytes_of_flat(f).weight;
+    const bool taken = to == Tier::kDevice ? free.take(size, 0) : free.take(0, size);
+    if (taken) p.weights[f] = to;
+  }
+
+  // Whole flat parameters, state and all, in the order of forward.
+  void make_resident(Placement& p, Free& free) const {
+    for (std::size_t f = 0; f < flats(); ++f) {
+      if (p.states[f] == Tier::kDevice || fixed(request_.states, f) ||
+          (request_.adam_on_device && !*request_.adam_on_device)) {
+        continue;
+      }
+      const FlatBytes bytes = bytes_of_flat(f);
+      const bool weight = p.weights[f] != Tier::kDevice && !fixed(request_.weights, f);
+      const bool gradient = p.gradients[f] != Tier::kDevice && !fixed(request_.gradients, f);
+      if (!free.take(bytes.state + (weight ? bytes.weight : 0) + (gradient ? bytes.gradient : 0),
+                     0)) {
+        return;
+      }
+      if (weight) p.weights[f] = Tier::kDevice;
+      if (gradient) p.gradients[f] = Tier::kDevice;
+      p.states[f] = Tier::kDevice;
+      p.adam_on_device[f] = true;
+    }
+  }
+
+  const Workload& workload_;
+  const Combination& combination_;
+  const PlanRequest& request_;
+  const TierLimits& limits_;
+  const CostModel& costs_;
+  std::int64_t built_ = 0;
+};
+
+}  // namespace
+
+std::array<Bytes, kTierCount> missing_bytes(const Program& program, const TierLimits& limits) {
+  std::array<Bytes, kTierCount> missing;
+  for (const Tier tier : kTiers) {
+    missing[index_of(tier)] = program.extent[index_of(tier)] - limits.capacity[index_of(tier)];
+  }
+  if (limits.shared_ram) {
+    const Bytes both = program.extent[0] + program.extent[1];
+    missing[1] = std::max(missing[1], both - *limits.shared_ram);
+  }
+  return missing;
+}
+
+Fit fill(const Workload& workload, const Combination& combination, const PlanRequest& request,
+         const TierLimits& limits, const CostModel& costs) {
+  return Filler(workload, combination, request, limits, costs).run();
+}
+
+}  // namespace sluice

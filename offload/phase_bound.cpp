@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#include "offload/phase_bound.h"
+
+#include <algorithm>
+
+namespace sluice {
+
+ProgramTimes times_of(const Program& program, const CostModel& costs) {
+  ProgramTimes times;
+  PhaseTimes* phase = &times.forward;
+  for (const Operation& operation : program.operations) {
+    if (operation.kind == OperationKind::kForward) phase = &times.forward;
+    if (operation.kind == OperationKind::kRecompute || operation.kind == OperationKind::kBackward) {
+      phase = &times.backward;
+    }
+    const double seconds = costs.seconds(program, operation);
+    times.lanes[index_of(operation.lane)] += seconds;
+    switch (operation.lane) {
+      case Lane::kCompute:
+        phase->compute += seconds;
+        break;
+      case Lane::kHostToDevice:
+        phase->down += seconds;
+        break;
+      case Lane::kDeviceToHost:
+        phase->up += seconds;
+        break;
+      case Lane::kHostCompute:
+        times.adam += seconds;
+        break;
+      default:
+        break;
+    }
+  }
+  return times;
+}
+
+double phase_bound(const ProgramTimes& times, bool deferred, const CostModel& costs) {
+  const auto longest = [](const PhaseTimes& p) { return std::max({p.compute, p.down, p.up}); };
+  const double a = std::max({times.adam, times.lanes[index_of(Lane::kStorageRead)],
+                             times.lanes[index_of(Lane::kStorageWrite)]});
+  const double f = times.forward.compute;
+  const double b = times.backward.compute;
+  double bound = longest(times.forward) + longest(times.backward);
+  bound = std::max(bound, *std::max_element(times.lanes.begin(), times.lanes.end()));
+  bound = std::max(bound, deferred ? b + std::max(f, a) : std::max(f + b, a));
+  if (costs.machine().device == "host") bound = std::max(bound, f + b + times.adam);
+  return bound;
+}
+
+}  // namespace sluice

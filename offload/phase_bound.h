@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#pragma once
+
+// The least time any schedule of a Program can take. With F, B the compute time of
+// forward and backward, D and U the bytes down and up in each, A the busiest of
+// Adam, storage reads and storage writes:
+//   T >= max(F, D_F / down, U_F / up) + max(B, D_B / down, U_B / up)
+//   T >= every lane's total
+//   T >= B + max(F, A) for deferred updates, max(F + B, A) for updates in backward
+//   T >= core-seconds / cores where compute and Adam share cores
+
+#include "offload/cost_model.h"
+#include "offload/program.h"
+
+namespace sluice {
+
+struct PhaseTimes {
+  double compute = 0, down = 0, up = 0;  // seconds
+};
+
+struct ProgramTimes {
+  PhaseTimes forward, backward;
+  std::array<double, kLaneCount> lanes{};  // seconds of work per lane
+  double adam = 0;                         // of the host_compute lane
+};
+ProgramTimes times_of(const Program& program, const CostModel& costs);
+
+double phase_bound(const ProgramTimes& times, bool deferred, const CostModel& costs);
+
+}  // namespace sluice

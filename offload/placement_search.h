@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#pragma once
+
+// The two halves of the search: which combinations of knobs to try, in which
+// order; and how much of the model fits where under one combination.
+
+#include <optional>
+#include <vector>
+
+#include "offload/plan.h"
+
+namespace sluice {
+
+// The knobs that are enumerated; homes follow from them and from the limits.
+struct Combination {
+  std::int64_t sequences = 1;
+  int wave = 1;
+  bool recompute = false;
+  Tier activations = Tier::kDevice;
+  bool deferred = true;
+  Tier gradients = Tier::kHost;  // of flat parameters that are not resident as a whole
+  bool resident_first = false;   // whole flat parameters go to the device before bare weights
+  bool stream_state = false;     // Adam on the device, wherever the state lives
+  bool lean = false;             // least memory for slots
+  double bound = 0;              // seconds that no placement of it can beat
+};
+
+// All combinations that the request allows, most promising first.
+std::vector<Combination> combinations(const Model& model, const PlanRequest& request,
+                                      const TierLimits& limits, const Machine& machine);
+
+struct Fit {
+  Placement placement;
+  Program program;
+  // Bytes over the limit, by tier, of the leanest homes tried; all 0: it fits.
+  std::array<Bytes, kTierCount> missing;
+  bool fits() const {
+    return missing[0].value <= 0 && missing[1].value <= 0 && missing[2].value <= 0;
+  }
+  std::int64_t operations_built = 0;  // the work this took
+};
+
+// Starts with everything in the lowest tier and moves up what the limits allow:
+// weights and whole flat parameters to the device, state to the host, in the order
+// of forward.
+Fit fill(const Workload& workload, const Combination& combination, const PlanRequest& request,
+         const TierLimits& limits, const CostModel& costs);
+
+// Bytes over each tier's limit.
+std::array<Bytes, kTierCount> missing_bytes(const Program& program, const TierLimits& limits);
+
+}  // namespace sluice

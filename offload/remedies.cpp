@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#include "offload/remedies.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <functional>
+
+#include "devices/base/error.h"
+#include "devices/base/format.h"
+
+namespace sluice {
+namespace {
+
+constexpr std::int64_t kBudget = 60'000;
+
+Tier shortest(const std::array<Bytes, kTierCount>& missing) {
+  Tier tier = Tier::kDevice;
+  for (const Tier other : kTiers) {
+    if (missing[index_of(other)] > missing[index_of(tier)]) tier = other;
+  }
+  return tier;
+}
+
+// A change of what was asked for, tried by searching again.
+struct Change {
+  std::string text;
+  Model model;
+  PlanRequest request;
+  TierLimits limits;
+};
+
+Model with_moments(const Model& model, DType moments) {
+  Model changed;
+  changed.workload = [make = model.workload, moments](std::int64_t sequences) {
+    Workload workload = make(sequences);
+    workload.moments = moments;
+    return workload;
+  };
+  return changed;
+}
+
+Model same(const Model& model) {
+  Model copy;
+  copy.workload = model.workload;
+  return copy;
+}
+
+}  // namespace
+
+Infeasible explain(const Model& model, const PlanRequest& request, const TierLimits& limits,
+                   const Machine& machine, const SearchResult& result) {
+  const Tier tier = shortest(result.nearest_missing);
+  const std::size_t t = index_of(tier);
+  const bool shared = limits.shared_ram && tier == Tier::kHost;
+  Infeasible infeasible{.tier = tier,
+                        .needed = limits.capacity[t] + result.nearest_missing[t],
+                        .capacity = limits.capacity[t],
+                        .source = shared ? limits.shared_source : limits.source[t]};
+
+  std::vector<Change> changes;
+  const auto raised = [&](Tier which, Bytes by) {
+    TierLimits more = limits;
+    more.capacity[index_of(which)] += by;
+    if (more.shared_ram && which != Tier::kStorage) *more.shared_ram += by;
+    return more;
+  };
+  constexpr std::int64_t kMiB = 1 << 20;
+  TierLimits enough = limits;
+  std::string flags;
+  for (const Tier short_tier : kTiers) {
+    const Bytes missing = result.nearest_missing[index_of(short_tier)];
+    if (missing.value <= 0) continue;
+    const Bytes by = round_up(missing, Bytes{kMiB});
+    enough.capacity[index_of(short_tier)] += by;
+    if (enough.shared_ram && short_tier != Tier::kStorage) *enough.shared_ram += by;
+    const Bytes total = round_up(enough.capacity[index_of(short_tier)], Bytes{kMiB});
+    flags += fmt::format("{}--limits.{} {}MiB", flags.empty() ? "" : " ", name_of(short_tier),
+                         total.value / kMiB);
+    enough.capacity[index_of(short_tier)] = total;
+  }
+  changes.push_back({flags, same(model), request, enough});
+  if (request.sequences.value_or(0) != 1) {
+    Change change{"--train.micro_batch 1", same(model), request, limits};
+    change.request.sequences = 1;
+    if (request.global_batch % request.groups == 0) changes.push_back(std::move(change));
+  }
+  changes.push_back({"--optimizer.moments bf16 (changes the numbers)",
+                     with_moments(model, DType::kBFloat16), request, limits});
+  {
+    Change change{
+        "--place.weights auto --place.gradients auto --place.optimizer auto "
+        "--place.activations auto --place.recompute full --place.wave 1",
+        same(model), request, limits};
+    change.request.weights.clear();
+    change.request.gradients.clear();
+    change.request.states.clear();
+    change.request.activations.clear();
+    change.request.recompute = true;
+    change.request.wave = 1;
+    change.request.adam_on_device = std::nullopt;
+    changes.push_back(std::move(change));
+  }
+  for (const Tier other : kTiers) {
+    if (other == tier) continue;
+    const Bytes by =
+        round_up(std::max(limits.capacity[index_of(other)], infeasible.missing() * 2), Bytes{kMiB});
+    const TierLimits more = raised(other, by);
+    changes.push_back({fmt::format("--limits.{} {}MiB", name_of(other),
+                                   more.capacity[index_of(other)].value / kMiB),
+                       same(model), request, more});
+  }
+
+  for (const Change& change : changes) {
+    const SearchResult found =
+        search_placement(change.model, change.request, change.limits, machine, kBudget);
+    Remedy remedy{.change = change.text};
+    if (found.placement) {
+      remedy.step_seconds = found.step_seconds;
+    } else {
+      for (const Bytes b : found.nearest_missing) remedy.missing = std::max(remedy.missing, b);
+    }
+    infeasible.remedies.push_back(std::move(remedy));
+  }
+  // What fits first, fastest first; then what helps most.
+  std::stable_sort(infeasible.remedies.begin(), infeasible.remedies.end(),
+                   [](const Remedy& a, const Remedy& b) {
+                     if (a.missing != b.missing) return a.missing < b.missing;
+                     return a.step_seconds < b.step_seconds;
+                   });
+  return infeasible;
+}
+
+}  // namespace sluice

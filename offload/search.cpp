@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "devices/base/error.h"
+#include "devices/base/format.h"
+#include "offload/builder.h"
+#include "offload/placement_search.h"
+#include "offload/plan.h"
+#include "offload/remedies.h"
+#include "offload/simulate.h"
+
+namespace sluice {
+namespace {
+
+// Operations that may be built and simulated for one answer: keeps a plan of any
+// size within seconds, and the same on every machine.
+constexpr std::int64_t kBudget = 700'000;
+
+struct Best {
+  Placement placement;
+  double seconds = 0;
+};
+
+class Search {
+ public:
+  Search(const Model& model, const PlanRequest& request, const TierLimits& limits,
+         const Machine& machine, std::int64_t budget)
+      : model_(model), request_(request), limits_(limits), machine_(machine), budget_(budget) {}
+
+  SearchResult run() {
+    for (const Combination& c : combinations(model_, request_, limits_, machine_)) {
+      if (best_ && c.bound >= best_->seconds) break;
+      if (budget_ <= 0 && best_) break;
+      consider(c);
+      // Without a fit yet, go on for a while longer.
+      if (budget_ <= -3 * kBudget) break;
+    }
+    if (best_) refine();
+    SearchResult result;
+    if (best_) {
+      result.placement = best_->placement;
+      result.step_seconds = best_->seconds;
+    }
+    result.nearest = nearest_;
+    result.nearest_missing = nearest_missing_;
+    return result;
+  }
+
+ private:
+  void consider(const Combination& c) {
+    const Workload workload = model_.workload(c.sequences);
+    const CostModel costs(machine_, workload);
+    Fit fit = fill(workload, c, request_, limits_, costs);
+    budget_ -= fit.operations_built;
+    if (!fit.fits()) return remember_nearest(fit);
+    try_program(fit.placement, fit.program, costs);
+  }
+
+  void try_program(const Placement& placement, const Program& program, const CostModel& costs) {
+    budget_ -= 2 * static_cast<std::int64_t>(program.operations.size());
+    const double seconds =
+        simulate(program, derive_waits(program), costs, {.serial = request_.serial, .warm_up = 1})
+            .step_seconds;
+    if (!best_ || seconds < best_->seconds * (1 - 1e-9)) best_ = Best{placement, seconds};
+  }
+
+  // Depths around the winner's: deeper is not always better.
+  void refine() {
+    for (const int ahead : {1, 2, 3, 4}) {
+      for (const int late : {0, 1, 2}) {
+        if (request_.fetch_ahead.value_or(ahead) != ahead) continue;
+        if (request_.drain_late.value_or(late) != late) continue;
+        if (budget_ <= 0) return;
+        Placement p = best_->placement;
+        if (p.fetch_ahead == ahead && p.drain_late == late) continue;
+        p.fetch_ahead = ahead;
+        p.drain_late = late;
+        const Workload workload = model_.workload(p.sequences);
+        const CostModel costs(machine_, workload);
+        const Program program = build_training(workload, p, costs);
+        budget_ -= static_cast<std::int64_t>(program.operations.size());
+        const auto missing = missing_bytes(program, limits_);
+        if (std::any_of(missing.begin(), missing.end(), [](Bytes b) { return b.value > 0; })) {
+          continue;
+        }
+        try_program(p, program, costs);
+      }
+    }
+  }
+
+  void remember_nearest(const Fit& fit) {
+    const auto over = [](const std::array<Bytes, kTierCount>& missing) {
+      std::int64_t sum = 0;
+      for (const Bytes b : missing) sum += std::max<std::int64_t>(0, b.value);
+      return sum;
+    };
+    if (nearest_ && over(fit.missing) >= over(nearest_missing_)) return;
+    nearest_ = fit.placement;
+    nearest_missing_ = fit.missing;
+  }
+
+  const Model& model_;
+  const PlanRequest& request_;
+  const TierLimits& limits_;
+  const Machine& machine_;
+  std::int64_t budget_;
+  std::optional<Best> best_;
+  std::optional<Placement> nearest_;
+  std::array<Bytes, kTierCount> nearest_missing_{};
+};
+
+// What exact clipping costs, and what more memory or no clipping would give.
+void add_advice(Plan& plan, const Model& model, const PlanRequest& request,
+                const TierLimits& limits, const Machine& machine) {
+  const double step = plan.forecast.step_seconds;
+  const auto faster = [&](double seconds, const std::string& change) {
+    if (seconds > 0 && seconds < 0.98 * step) {
+      plan.advice.push_back(fmt::format("{}: {} a step ({:.0f} % less)", change,
+                                        format_seconds(Seconds{seconds}),
+                                        100 * (1 - seconds / step)));
+    }
+  };
+  const std::int64_t budget = kBudget / 4;
+  if (request.clips && plan.placement.deferred) {
+    PlanRequest free = request;
+    free.clips = false;
+    free.deferred = std::nullopt;
+    const SearchResult result = search_placement(model, free, limits, machine, budget);
+    if (result.placement) plan.clip_cost_seconds = std::max(0.0, step - result.step_seconds);
+    faster(result.step_seconds, "--train.clip 0");
+  }
+  for (const Tier tier : {Tier::kDevice, Tier::kHost}) {
+    if (limits.shared_ram && tier == Tier::kHost) continue;
+    TierLimits more = limits;
+    more.capacity[index_of(tier)] = limits.capacity[index_of(tier)] * 2;
+    if (more.shared_ram) more.shared_ram = *more.shared_ram * 2;
+    faster(
+        search_placement(model, request, more, machine, budget).step_seconds,
+        fmt::format("--limits.{} {}MiB", name_of(tier), more.capacity[index_of(tier)].value >> 20));
+  }
+}
+
+}  // namespace
+
+SearchResult search_placement(const Model& model, const PlanRequest& request,
+                              const TierLimits& limits, const Machine& machine,
+                              std::int64_t budget) {
+  return Search(model, request, limits, machine, budget).run();
+}
+
+PlanResult make_plan(const Model& model, const PlanRequest& request, const TierLimits& limits,
+                     const Machine& machine) {
+  const SearchResult result = search_placement(model, request, limits, machine, kBudget);
+  if (!result.placement) return explain(model, request, limits, machine, result);
+  Plan plan = build_plan(model, *result.placement, limits, machine, request.serial);
+  add_advice(plan, model, request, limits, machine);
+  return plan;
+}
+
+}  // namespace sluice

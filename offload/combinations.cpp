@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Sluice developers
 #include <algorithm>
+#include <limits>
 #include <tuple>
 
 #include "offload/placement_search.h"
@@ -42,35 +43,82 @@ std::vector<int> waves(const PlanRequest& request, int micro_batches) {
   return all;
 }
 
-// Optimistic: every byte of the device holds weights first, then state; only what
-// cannot be there crosses the link; everything overlaps.
-double bound_of(const Workload& workload, const Combination& c, const TierLimits& limits,
-                const CostModel& costs) {
-  const double micro_batches = workload.micro_batches;
-  double compute = 0, kept = 0;
+// Sums over the layers of one combination, per micro-batch or once.
+struct Totals {
+  double forward = 0, backward = 0;  // seconds of a micro-batch
+  double kept = 0;                   // bytes of a micro-batch between forward and backward
+  double weights = 0, gradients = 0, states = 0;  // bytes
+  double parameters = 0;
+};
+
+Totals totals_of(const Workload& workload, const Combination& c, const CostModel& costs) {
+  Totals t;
   for (std::size_t l = 0; l < workload.layers.size(); ++l) {
     const LayerSpec& layer = workload.layers[l];
     const bool head = l + 1 == workload.layers.size();
     const double forward = costs.forward(static_cast<int>(l));
-    compute += costs.backward(static_cast<int>(l)) + (head ? 0 : forward);
-    if (c.recompute && !head && layer.saved.value > 0) compute += forward;
-    if (!head) {
-      kept += static_cast<double>(layer.input.value + (c.recompute ? 0 : layer.saved.value));
-    }
+    t.backward += costs.backward(static_cast<int>(l));
+    if (head) continue;
+    t.forward += forward;
+    if (c.recompute && layer.saved.value > 0) t.backward += forward;
+    t.kept += static_cast<double>(layer.input.value + (c.recompute ? 0 : layer.saved.value));
   }
-  compute *= micro_batches;
-  double weights = 0;
   for (const FlatParameter& flat : workload.flats) {
-    weights += static_cast<double>(size_of(workload.compute) * flat.count);
+    const auto count = static_cast<double>(flat.count);
+    t.parameters += count;
+    t.weights += count * static_cast<double>(size_of(workload.compute));
+    t.gradients += count * static_cast<double>(size_of(workload.gradient));
+    t.states += count * static_cast<double>(4 + 2 * size_of(workload.moments));
   }
-  const double on_device =
-      std::max(0.0, static_cast<double>(limits.capacity[0].value) -
-                        (c.activations == Tier::kDevice ? kept * c.wave : 0.0));
-  const double passes = 2.0 * static_cast<double>(divide_up(workload.micro_batches, c.wave));
-  const double down = std::max(0.0, weights - on_device) * passes +
-                      (c.activations == Tier::kDevice ? 0.0 : kept * micro_batches);
-  const double rate = costs.machine().host_to_device.value;
-  return std::max(compute, down / rate);
+  return t;
+}
+
+// Optimistic: memory holds weights first, then state, and no slots; only what
+// cannot be there moves; everything overlaps. Infinite where it cannot fit.
+double bound_of(const Workload& workload, const Combination& c, const TierLimits& limits,
+                const CostModel& costs) {
+  const Totals t = totals_of(workload, c, costs);
+  const Machine& machine = costs.machine();
+  const double micro_batches = workload.micro_batches;
+  const double waves = static_cast<double>(divide_up(workload.micro_batches, c.wave));
+  const double kept_wave = t.kept * c.wave;
+  std::array<double, kTierCount> room{};
+  for (const Tier tier : kTiers) {
+    room[index_of(tier)] = static_cast<double>(limits.capacity[index_of(tier)].value);
+  }
+  if (limits.shared_ram) {
+    room[1] = std::min(room[1], static_cast<double>(limits.shared_ram->value));
+  }
+  room[index_of(c.activations)] -= kept_wave;
+  if (room[index_of(c.activations)] < 0) return std::numeric_limits<double>::infinity();
+
+  const auto place = [&](double bytes, Tier tier) {  // returns what is left over
+    const double taken = std::min(bytes, room[index_of(tier)]);
+    room[index_of(tier)] -= taken;
+    return bytes - taken;
+  };
+  const double weights_off = place(t.weights, Tier::kDevice);
+  const double weights_stored = place(weights_off, Tier::kHost);
+  const double states_off = place(t.states, Tier::kDevice);
+  const double gradients_off = t.gradients * states_off / t.states;
+  const double states_stored = place(states_off, Tier::kHost);
+
+  const double offloaded = c.activations == Tier::kDevice ? 0 : t.kept * micro_batches;
+  const double stored = c.activations == Tier::kStorage ? offloaded : 0;
+  const double down = (2 * waves * weights_off + offloaded) / machine.host_to_device.value;
+  const double up = (gradients_off + offloaded) / machine.device_to_host.value;
+  const double read =
+      (2 * waves * weights_stored + states_stored + stored) / machine.storage_read.value;
+  const double write = (weights_stored + states_stored + stored) / machine.storage_write.value;
+  const double adam =
+      costs.update(static_cast<std::int64_t>(t.parameters * states_off / t.states), false);
+  const double forward = t.forward * micro_batches;
+  const double backward = t.backward * micro_batches;
+  const double update = std::max({adam, states_stored / machine.storage_read.value,
+                                  states_stored / machine.storage_write.value});
+  const double phases =
+      c.deferred ? backward + std::max(forward, update) : std::max(forward + backward, update);
+  return std::max({phases, down, up, read, write});
 }
 
 }  // namespace

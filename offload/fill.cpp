@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::int64_t kLargestSegment = 4 << 20;  // parameters: 48 MiB of fp32 state
 constexpr std::int64_t kSmallestSegment = 64 << 10;
+constexpr std::int64_t kLeanSegment = 8 << 10;
 constexpr int kRounds = 4;
 
 std::optional<Tier> fixed(const std::vector<std::optional<Tier>>& request, std::size_t index) {
@@ -44,7 +45,12 @@ class Filler {
         }
         fit = built(placement);
       }
-      if (!fit.fits()) return fit;
+      // Slots of streamed state may need more memory than the state itself.
+      if (!fit.fits()) {
+        Fit resident = built(all_resident(placement));
+        if (!resident.fits()) return fit;
+        fit = std::move(resident);
+      }
     }
     for (int round = 0; round < kRounds; ++round) {
       const Placement better = upgraded(fit);
@@ -88,9 +94,10 @@ class Filler {
     p.sequences = c.sequences;
     p.wave = c.wave;
     p.fetch_ahead = request_.fetch_ahead.value_or(c.lean ? 1 : 2);
-    p.drain_late = request_.drain_late.value_or(1);
+    p.drain_late = request_.drain_late.value_or(c.lean ? 0 : 1);
     p.ring_slots = c.lean ? 3 : 4;
-    p.segment_elements = std::clamp(largest / (c.lean ? 16 : 4), kSmallestSegment, kLargestSegment);
+    p.segment_elements = std::clamp(largest / (c.lean ? 16 : 4),
+                                    c.lean ? kLeanSegment : kSmallestSegment, kLargestSegment);
     // A Program stays small however large the model is.
     std::int64_t total = 0;
     for (const FlatParameter& flat : workload_.flats) total += flat.count;
@@ -101,6 +108,16 @@ class Filler {
     }
     p.segment_elements = round_up(p.segment_elements, std::int64_t{2048});
     p.digest = request_.digest;
+    return p;
+  }
+
+  Placement all_resident(Placement p) const {
+    for (std::size_t f = 0; f < flats(); ++f) {
+      p.weights[f] = fixed(request_.weights, f).value_or(Tier::kDevice);
+      p.gradients[f] = fixed(request_.gradients, f).value_or(Tier::kDevice);
+      p.states[f] = fixed(request_.states, f).value_or(Tier::kDevice);
+      p.adam_on_device[f] = adam_at(p.states[f]);
+    }
     return p;
   }
 

@@ -15,13 +15,33 @@ constexpr std::int64_t kPage = 4096;
 
 std::int64_t alignment_of(Bytes size) { return size.value >= kPage ? kPage : 256; }
 
-// A place shared by transient buffers of one size, and when it is taken.
+// A place shared by transient buffers of one size, and when it is taken; or several
+// such places side by side, one per entry of `parts`.
 struct Slot {
-  std::int64_t size = 0;
+  std::int64_t size = 0;  // of one part
   std::int64_t offset = -1;
   std::vector<Lifetime> taken;  // ascending, disjoint
   std::vector<BufferId> buffers;
+  std::vector<std::vector<BufferId>> parts;
+
+  std::int64_t stride() const { return round_up(size, alignment_of({size})); }
+  std::int64_t whole() const { return stride() * static_cast<std::int64_t>(parts.size()); }
 };
+
+std::vector<Lifetime> united(const std::vector<Lifetime>& a, const std::vector<Lifetime>& b) {
+  std::vector<Lifetime> all(a.size() + b.size());
+  std::merge(a.begin(), a.end(), b.begin(), b.end(), all.begin(),
+             [](const Lifetime& x, const Lifetime& y) { return x.first < y.first; });
+  std::vector<Lifetime> result;
+  for (const Lifetime& life : all) {
+    if (!result.empty() && life.first <= result.back().last + 1) {
+      result.back().last = std::max(result.back().last, life.last);
+    } else {
+      result.push_back(life);
+    }
+  }
+  return result;
+}
 
 bool overlap(const std::vector<Lifetime>& a, const std::vector<Lifetime>& b) {
   std::size_t i = 0, j = 0;
@@ -49,11 +69,28 @@ void color(const std::vector<BufferId>& ids, const std::vector<Lifetime>& lifeti
       slot = oldest.top().second;
       oldest.pop();
     } else {
-      slots.push_back({.size = size, .offset = -1, .taken = {}, .buffers = {}});
+      slots.push_back({.size = size, .offset = -1, .taken = {}, .buffers = {}, .parts = {}});
     }
     slots[slot].taken.push_back(life);
     slots[slot].buffers.push_back(id);
     oldest.emplace(life.last, slot);
+  }
+}
+
+// Merges runs of slots of one size until few are left, so that packing stays quick
+// with thousands of activations: a run lies in one piece and is taken whenever one
+// of its slots is.
+void join(std::vector<Slot>& slots, std::vector<Slot>& packed) {
+  constexpr std::size_t kMost = 24;
+  const std::size_t run = (slots.size() + kMost - 1) / kMost;
+  for (std::size_t s = 0; s < slots.size(); s += run) {
+    Slot joined = slots[s];
+    joined.parts.push_back(slots[s].buffers);
+    for (std::size_t i = s + 1; i < std::min(s + run, slots.size()); ++i) {
+      joined.taken = united(joined.taken, slots[i].taken);
+      joined.parts.push_back(slots[i].buffers);
+    }
+    packed.push_back(std::move(joined));
   }
 }
 
@@ -67,14 +104,14 @@ std::int64_t pack(std::vector<Slot>& slots, std::int64_t base) {
     std::int64_t offset = round_up(base, alignment);
     for (const std::size_t other : placed) {
       const Slot& neighbour = slots[other];
-      if (neighbour.offset >= offset + slot.size) break;
-      if (neighbour.offset + neighbour.size <= offset) continue;
+      if (neighbour.offset >= offset + slot.whole()) break;
+      if (neighbour.offset + neighbour.whole() <= offset) continue;
       if (overlap(neighbour.taken, slot.taken)) {
-        offset = round_up(neighbour.offset + neighbour.size, alignment);
+        offset = round_up(neighbour.offset + neighbour.whole(), alignment);
       }
     }
     slot.offset = offset;
-    end = std::max(end, offset + slot.size);
+    end = std::max(end, offset + slot.whole());
     placed.insert(std::upper_bound(placed.begin(), placed.end(), offset,
                                    [&](std::int64_t value, std::size_t other) {
                                      return value < slots[other].offset;
@@ -99,16 +136,22 @@ void assign_tier(Program& program, Tier tier, const std::vector<Lifetime>& lifet
   }
   std::vector<Slot> slots;
   for (auto& [size, ids] : by_size) {
+    std::vector<Slot> of_size;
     std::sort(ids.begin(), ids.end(), [&](BufferId a, BufferId b) {
       return lifetimes[static_cast<std::size_t>(a)].first <
              lifetimes[static_cast<std::size_t>(b)].first;
     });
-    color(ids, lifetimes, size, slots);
+    color(ids, lifetimes, size, of_size);
+    join(of_size, slots);
   }
   end = pack(slots, end);
   for (const Slot& slot : slots) {
-    for (const BufferId id : slot.buffers) {
-      program.buffers[static_cast<std::size_t>(id)].offset = {slot.offset};
+    std::int64_t offset = slot.offset;
+    for (const std::vector<BufferId>& buffers : slot.parts) {
+      for (const BufferId id : buffers) {
+        program.buffers[static_cast<std::size_t>(id)].offset = {offset};
+      }
+      offset += slot.stride();
     }
   }
   program.extent[index_of(tier)] = {round_up(end, kPage)};

@@ -9,16 +9,19 @@ namespace sluice {
 ProgramTimes times_of(const Program& program, const CostModel& costs) {
   ProgramTimes times;
   PhaseTimes* phase = &times.forward;
+  bool first = true;
   for (const Operation& operation : program.operations) {
     if (operation.kind == OperationKind::kForward) phase = &times.forward;
     if (operation.kind == OperationKind::kRecompute || operation.kind == OperationKind::kBackward) {
       phase = &times.backward;
+      first = false;
     }
     const double seconds = costs.seconds(program, operation);
     times.lanes[index_of(operation.lane)] += seconds;
     switch (operation.lane) {
       case Lane::kCompute:
         phase->compute += seconds;
+        if (first) times.first_forward += seconds;
         break;
       case Lane::kHostToDevice:
         phase->down += seconds;
@@ -44,7 +47,8 @@ double phase_bound(const ProgramTimes& times, bool deferred, const CostModel& co
   const double b = times.backward.compute;
   double bound = longest(times.forward) + longest(times.backward);
   bound = std::max(bound, *std::max_element(times.lanes.begin(), times.lanes.end()));
-  bound = std::max(bound, deferred ? b + std::max(f, a) : std::max(f + b, a));
+  bound = std::max(bound, deferred ? b + f - times.first_forward + std::max(times.first_forward, a)
+                                   : std::max(f + b, a));
   if (costs.machine().device == "host") bound = std::max(bound, f + b + times.adam);
   return bound;
 }

@@ -7,7 +7,8 @@
 // Adam, storage reads and storage writes:
 //   T >= max(F, D_F / down, U_F / up) + max(B, D_B / down, U_B / up)
 //   T >= every lane's total
-//   T >= B + max(F, A) for deferred updates, max(F + B, A) for updates in backward
+//   T >= B + max(F, A) for deferred updates, max(F + B, A) for updates in backward;
+//        with F1 the forward of the first wave: T >= B + F - F1 + max(F1, A)
 //   T >= core-seconds / cores where compute and Adam share cores
 
 #include "offload/cost_model.h"
@@ -21,6 +22,7 @@ struct PhaseTimes {
 
 struct ProgramTimes {
   PhaseTimes forward, backward;
+  double first_forward = 0;                // compute time of the first wave's forward
   std::array<double, kLaneCount> lanes{};  // seconds of work per lane
   double adam = 0;                         // of the host_compute lane
 };

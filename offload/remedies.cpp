@@ -13,7 +13,7 @@
 namespace sluice {
 namespace {
 
-constexpr std::int64_t kBudget = 60'000;
+constexpr std::int64_t kBudget = 30'000;
 
 Tier shortest(const std::array<Bytes, kTierCount>& missing) {
   Tier tier = Tier::kDevice;

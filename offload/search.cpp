@@ -18,7 +18,7 @@ namespace {
 
 // Operations that may be built and simulated for one answer: keeps a plan of any
 // size within seconds, and the same on every machine.
-constexpr std::int64_t kBudget = 700'000;
+constexpr std::int64_t kBudget = 500'000;
 
 struct Best {
   Placement placement;
@@ -37,7 +37,7 @@ class Search {
       if (budget_ <= 0 && best_) break;
       consider(c);
       // Without a fit yet, go on for a while longer.
-      if (budget_ <= -3 * kBudget) break;
+      if (budget_ <= -kBudget / 2) break;
     }
     if (best_) refine();
     SearchResult result;
@@ -124,7 +124,7 @@ void add_advice(Plan& plan, const Model& model, const PlanRequest& request,
                                         100 * (1 - seconds / step)));
     }
   };
-  const std::int64_t budget = kBudget / 4;
+  const std::int64_t budget = kBudget / 8;
   if (request.clips && plan.placement.deferred) {
     PlanRequest free = request;
     free.clips = false;

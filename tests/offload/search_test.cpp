@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#include <gtest/gtest.h>
+
+#include "devices/base/error.h"
+#include "offload/builder.h"
+#include "offload/plan.h"
+#include "offload/plan_json.h"
+#include "offload/simulate.h"
+#include "tests/support/matrix_workload.h"
+
+namespace sluice {
+namespace {
+
+Model matrix_model(MatrixWorkloadOptions options, std::int64_t global_batch) {
+  Model model;
+  model.workload = [options, global_batch](std::int64_t sequences) mutable {
+    options.sequences = sequences;
+    options.micro_batches = static_cast<int>(global_batch / sequences);
+    return matrix_workload(options);
+  };
+  return model;
+}
+
+TierLimits limits_of(std::int64_t device, std::int64_t host, std::int64_t storage) {
+  return {.capacity = {Bytes{device}, Bytes{host}, Bytes{storage}},
+          .source = {"limits.device", "limits.host", "limits.storage"}};
+}
+
+const Plan& plan_of(const PlanResult& result) { return std::get<Plan>(result); }
+
+TEST(Search, StaysWithinEveryLimit) {
+  const Model model = matrix_model({.blocks = 6, .width = 128, .vocabulary = 256}, 8);
+  const PlanRequest request{.global_batch = 8};
+  for (const std::int64_t device : {200'000, 400'000, 800'000, 1'600'000, 20'000'000}) {
+    const TierLimits limits = limits_of(device, 1'500'000, 100'000'000);
+    const PlanResult result = make_plan(model, request, limits, test_machine());
+    if (const auto* infeasible = std::get_if<Infeasible>(&result)) {
+      EXPECT_GT(infeasible->missing().value, 0);
+      EXPECT_GE(infeasible->remedies.size(), 3U);
+      continue;
+    }
+    for (const Tier tier : kTiers) {
+      EXPECT_LE(plan_of(result).tiers[index_of(tier)].peak, limits.capacity[index_of(tier)]);
+    }
+  }
+}
+
+// Homes are filled greedily, so a step may lose a few percent here and there.
+TEST(Search, MoreMemoryNeverMakesAStepMuchSlower) {
+  const Model model = matrix_model({.blocks = 6, .width = 128, .vocabulary = 256}, 8);
+  const PlanRequest request{.global_batch = 8};
+  double before = 1e9;
+  for (std::int64_t device = 600'000; device < 40'000'000; device *= 2) {
+    const PlanResult result =
+        make_plan(model, request, limits_of(device, 10'000'000, 100'000'000), test_machine());
+    ASSERT_TRUE(std::holds_alternative<Plan>(result)) << device;
+    EXPECT_LE(plan_of(result).forecast.step_seconds, 1.08 * before) << device;
+    before = std::min(before, plan_of(result).forecast.step_seconds);
+  }
+}
+
+TEST(Search, KeepsWhatTheConfigFixes) {
+  const Model model = matrix_model({.blocks = 4}, 8);
+  const Workload workload = model.workload(2);
+  PlanRequest request{.global_batch = 8};
+  request.weights.assign(workload.flats.size(), Tier::kStorage);
+  request.states.assign(workload.flats.size(), Tier::kHost);
+  request.wave = 2;
+  request.sequences = 2;
+  request.recompute = true;
+  const PlanResult result =
+      make_plan(model, request, limits_of(1 << 30, 1 << 30, 1 << 30), test_machine());
+  const Placement& p = plan_of(result).placement;
+  EXPECT_EQ(p.weights, std::vector<Tier>(workload.flats.size(), Tier::kStorage));
+  EXPECT_EQ(p.states, std::vector<Tier>(workload.flats.size(), Tier::kHost));
+  EXPECT_EQ(p.wave, 2);
+  EXPECT_EQ(p.sequences, 2);
+  EXPECT_TRUE(p.recompute[1]);
+}
+
+// The limit that a plan needs exactly is enough; one page less is not.
+TEST(Search, OnePageBelowTheNeedIsAnotherPlanOrNone) {
+  const Model model = matrix_model({.blocks = 3}, 4);
+  PlanRequest request{.global_batch = 4};
+  request.sequences = 1;
+  const Machine machine = test_machine();
+  const PlanResult none = make_plan(model, request, limits_of(4096, 1 << 30, 0), machine);
+  const auto& infeasible = std::get<Infeasible>(none);
+  EXPECT_EQ(infeasible.tier, Tier::kDevice);
+  const std::int64_t needed = infeasible.needed.value;
+
+  const PlanResult exact = make_plan(model, request, limits_of(needed, 1 << 30, 0), machine);
+  const PlanResult less = make_plan(model, request, limits_of(needed - 4096, 1 << 30, 0), machine);
+
+  ASSERT_TRUE(std::holds_alternative<Plan>(exact));
+  EXPECT_LE(plan_of(exact).tiers[0].peak.value, needed);
+  if (const Plan* plan = std::get_if<Plan>(&less)) {
+    EXPECT_LE(plan->tiers[0].peak.value, needed - 4096);
+  }
+}
+
+// Every home of every flat parameter, Adam's place and both timings, on a small
+// model: the pruned search must come close to the best of all.
+TEST(Search, IsCloseToTheBestOfAllHomes) {
+  const Model model = matrix_model({.blocks = 1, .width = 96, .vocabulary = 64}, 2);
+  const Workload workload = model.workload(1);
+  const CostModel costs(test_machine(), workload);
+  for (const std::int64_t device : {150'000, 250'000, 400'000}) {
+    const TierLimits limits = limits_of(device, 200'000, 10'000'000);
+    double best = 1e9;
+    const std::size_t flats = workload.flats.size();
+    ASSERT_EQ(flats, 2U);
+    for (int code = 0; code < 729 * 2; ++code) {
+      Placement p = resident_placement(workload, true);
+      p.segment_elements = 1 << 16;
+      p.recompute.assign(workload.layers.size(), code >= 729);
+      int digits = code % 729;
+      for (std::size_t f = 0; f < flats; ++f) {
+        for (auto* homes : {&p.weights, &p.gradients, &p.states}) {
+          (*homes)[f] = static_cast<Tier>(digits % 3);
+          digits /= 3;
+        }
+        p.adam_on_device[f] = p.states[f] == Tier::kDevice;
+      }
+      for (const int wave : {1, 2}) {
+        p.wave = wave;
+        const Program program = build_training(workload, p, costs);
+        bool fits = true;
+        for (const Tier tier : kTiers) {
+          fits = fits && program.extent[index_of(tier)] <= limits.capacity[index_of(tier)];
+        }
+        if (!fits) continue;
+        best = std::min(best, simulate(program, derive_waits(program), costs).step_seconds);
+      }
+    }
+    PlanRequest request{.global_batch = 2};
+    request.sequences = 1;
+    const PlanResult result = make_plan(model, request, limits, test_machine());
+    if (best == 1e9) {
+      EXPECT_TRUE(std::holds_alternative<Infeasible>(result)) << device;
+      continue;
+    }
+    ASSERT_TRUE(std::holds_alternative<Plan>(result)) << device;
+    EXPECT_LE(plan_of(result).forecast.step_seconds, 1.10 * best) << device;
+  }
+}
+
+TEST(PlanJson, ReplaysToTheSameProgram) {
+  const Model model = matrix_model({.blocks = 4}, 8);
+  const Machine machine = test_machine();
+  const TierLimits limits = limits_of(300'000, 1 << 20, 1 << 26);
+  const PlanResult result = make_plan(model, {.global_batch = 8}, limits, machine);
+  ASSERT_TRUE(std::holds_alternative<Plan>(result));
+
+  const StoredPlan stored = parse_plan(to_json(result, machine), "plan.json");
+  const Plan replayed = replay_plan(stored, model, limits, machine, "plan.json");
+
+  EXPECT_EQ(replayed.placement, plan_of(result).placement);
+  EXPECT_EQ(hash_of(replayed.program), hash_of(plan_of(result).program));
+}
+
+TEST(PlanJson, RefusesAPlanForAnotherModelOrMachine) {
+  const Machine machine = test_machine();
+  const TierLimits limits = limits_of(1 << 30, 1 << 30, 1 << 30);
+  const Model model = matrix_model({.blocks = 4}, 8);
+  const StoredPlan stored =
+      parse_plan(to_json(make_plan(model, {.global_batch = 8}, limits, machine), machine), "p");
+  const Model other = matrix_model({.blocks = 5}, 8);
+  const Model wider = matrix_model({.blocks = 4, .width = 32}, 8);
+  Machine elsewhere = machine;
+  elsewhere.name = "elsewhere";
+  EXPECT_THROW(replay_plan(stored, other, limits, machine, "p"), Error);
+  EXPECT_THROW(replay_plan(stored, wider, limits, machine, "p"), Error);
+  EXPECT_THROW(replay_plan(stored, model, limits, elsewhere, "p"), Error);
+}
+
+TEST(PlanJson, RefusesWhatIsNoPlanInOneLine) {
+  for (const std::string text :
+       {"", "{}", "[1,2]", "{\"format\":\"sluice-plan\",\"version\":99}", "{\"format\":3}",
+        "{\"format\":\"sluice-plan\",\"version\":1,\"infeasible\":{}}"}) {
+    try {
+      parse_plan(text, "p.json");
+      ADD_FAILURE() << "took " << text;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kConfig);
+      EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos);
+      EXPECT_EQ(std::string(error.what()).rfind("p.json: ", 0), 0U) << error.what();
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sluice

@@ -125,6 +125,9 @@ double bound_of(const Workload& workload, const Combination& c, const TierLimits
 
 std::vector<Combination> combinations(const Model& model, const PlanRequest& request,
                                       const TierLimits& limits, const Machine& machine) {
+  using Residency = Combination::Residency;
+  constexpr std::array kResidencies = {Residency::kWeightsThenState, Residency::kStateFirst,
+                                       Residency::kWeights};
   const bool storage = limits.capacity[index_of(Tier::kStorage)].value > 0;
   std::vector<Tier> keeps = {Tier::kDevice, Tier::kHost};
   if (storage) keeps.push_back(Tier::kStorage);
@@ -151,16 +154,16 @@ std::vector<Combination> combinations(const Model& model, const PlanRequest& req
             for (const bool lean : {false, true}) {
               for (const Tier gradients : {Tier::kHost, Tier::kDevice}) {
                 if (lean && gradients == Tier::kDevice) continue;
-                for (const bool first : {false, true}) {
+                for (const Residency residency : kResidencies) {
                   for (const bool stream : streams) {
-                    if (lean && (first || stream)) continue;
+                    if (lean && (residency != Residency::kWeightsThenState || stream)) continue;
                     Combination c{.sequences = sequences,
                                   .wave = wave,
                                   .recompute = recompute,
                                   .activations = keep,
                                   .deferred = deferred,
                                   .gradients = gradients,
-                                  .resident_first = first,
+                                  .residency = residency,
                                   .stream_state = stream,
                                   .lean = lean};
                     c.bound = bound_of(workload, c, limits, costs);

@@ -156,10 +156,11 @@ class Filler {
                                            fit.program.extent[1].value
                                      : free.device + free.host;
     Placement p = fit.placement;
-    if (combination_.resident_first) make_resident(p, free);
+    using Residency = Combination::Residency;
+    if (combination_.residency == Residency::kStateFirst) make_resident(p, free);
     for (std::size_t f = 0; f < flats(); ++f) raise_weight(p, free, f, Tier::kDevice);
     for (std::size_t f = 0; f < flats(); ++f) raise_weight(p, free, f, Tier::kHost);
-    make_resident(p, free);
+    if (combination_.residency == Residency::kWeightsThenState) make_resident(p, free);
     for (std::size_t f = 0; f < flats(); ++f) {
       if (p.states[f] != Tier::kStorage || fixed(request_.states, f)) continue;
       if (free.take(0, bytes_of_flat(f).state)) p.states[f] = Tier::kHost;

@@ -20,10 +20,13 @@ struct Combination {
   Tier activations = Tier::kDevice;
   bool deferred = true;
   Tier gradients = Tier::kHost;  // of flat parameters that are not resident as a whole
-  bool resident_first = false;   // whole flat parameters go to the device before bare weights
-  bool stream_state = false;     // Adam on the device, wherever the state lives
-  bool lean = false;             // least memory for slots
-  double bound = 0;              // seconds that no placement of it can beat
+  // What the device's memory is spent on: weights alone, weights and then whole flat
+  // parameters with their state, or those first.
+  enum class Residency : std::uint8_t { kWeights, kWeightsThenState, kStateFirst };
+  Residency residency = Residency::kWeightsThenState;
+  bool stream_state = false;  // Adam on the device, wherever the state lives
+  bool lean = false;          // least memory for slots
+  double bound = 0;           // seconds that no placement of it can beat
 };
 
 // All combinations that the request allows, most promising first.

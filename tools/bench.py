@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+# SPDX-FileCopyrightText: The Sluice developers
+"""Measures and prints one tab-separated line per figure:
+
+    name  value  unit  ratio  reference  target
+
+`ratio` is value / reference, the reference a figure of the same run (or a quoted one); "-"
+stands where there is none. The same goes as one JSON object per line into
+tests/bench/results/<date>.jsonl, with commit and processor.
+
+Rows come from two sources: every benchmark of build/release/sluice_bench (tests/bench/README.md
+says how one names its unit, reference and target), and the functions in TRAINING below, which
+run `sluice train` and read its metrics.
+"""
+
+import datetime
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+BUILD = ROOT / "build" / "release"
+
+
+def row(name, value, unit, reference=None, target=None):
+    ratio = value / reference if reference else None
+    return {"name": name, "value": value, "unit": unit, "ratio": ratio,
+            "reference": reference, "target": target}
+
+
+# --- Rows of sluice_bench. ---
+
+RATES = {"items_per_second": (1e-9, "Gitems/s"), "bytes_per_second": (1e-9, "GB/s"),
+         "flops_per_second": (1e-9, "GFLOP/s")}
+
+
+def row_of_benchmark(entry):
+    """The row of one benchmark's median: its rate, else its time."""
+    counter = next((c for c in RATES if c in entry), None)
+    scale, unit = RATES.get(counter, (1, "s"))
+    value = entry[counter] if counter else entry["real_time"]
+    reference = entry.get("reference")
+    return row(entry["run_name"].removesuffix("/real_time"), value * scale,
+               entry.get("label") or unit, reference and reference * scale, entry.get("target"))
+
+
+def kernel_rows(names):
+    pattern = "^(" + "|".join(names) + ")" if names else "."
+    command = [BUILD / "sluice_bench", f"--benchmark_filter={pattern}", "--benchmark_format=json",
+               "--benchmark_repetitions=5", "--benchmark_report_aggregates_only=true",
+               "--benchmark_enable_random_interleaving=true"]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    # With no match, Google Benchmark prints no JSON at all.
+    entries = json.loads(output)["benchmarks"] if output.lstrip().startswith("{") else []
+    for entry in entries:
+        if entry.get("aggregate_name") == "median":
+            yield row_of_benchmark(entry)
+
+
+# --- Rows of real training runs. ---
+
+def train(folder, name, *flags):
+    """The step lines of metrics.jsonl of one run of tests/bench/overlap.toml."""
+    run = pathlib.Path(folder, name)
+    command = [BUILD / "sluice", "train", ROOT / "tests/bench/overlap.toml", "--quiet",
+               "--run-dir", run, "--overwrite", *flags]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if "step_seconds" in line][2:]  # the first two warm up
+
+
+def median_step(steps):
+    return statistics.median(step["step_seconds"] for step in steps)
+
+
+def paced_machine(source, target, rate):
+    """The machine file `source` with both links paced to `rate` bytes per second."""
+    out, section = [], ""
+    for line in source.read_text().splitlines():
+        key = line.split("=")[0].strip()
+        section = key if key.startswith("[") else section
+        if section == "[links]" and key in ("host_to_device", "device_to_host"):
+            line = f"{key} = {rate:.0f}"
+        if section == "[links]" and key == "paced":
+            line = "paced = true"
+        out.append(line)
+    target.write_text("\n".join(out) + "\n")
+
+
+def overlap_rows():
+    """Real training whose transfers take 0.8 of its compute time: overlapped and serial.
+
+    The links' pace follows from a resident run (its step is the compute time) and from the
+    bytes that the streamed run moves. Rounds are interleaved, medians taken."""
+    resident = ["--place.weights", "device", "--place.gradients", "device"]
+    with tempfile.TemporaryDirectory() as folder:
+        machine = pathlib.Path(folder, "machine.toml")
+        paced = pathlib.Path(folder, "paced.toml")
+        subprocess.run([BUILD / "sluice", "probe", "--quick", "--quiet", "--out", machine],
+                       check=True, stdout=subprocess.DEVNULL)
+        compute = median_step(train(folder, "resident", "--machine", machine, *resident))
+        lanes = train(folder, "streamed", "--machine", machine, "--train.steps", "3")[-1]["lanes"]
+        moved = sum(lanes[lane]["bytes"] for lane in ("host_to_device", "device_to_host"))
+        paced_machine(machine, paced, moved / (0.8 * compute))
+        ratios = {"overlap": [], "overlap_serial": []}
+        for _ in range(3):
+            compute = median_step(train(folder, "resident", "--machine", machine, *resident))
+            for name, flags in (("overlap", []), ("overlap_serial", ["--serial"])):
+                steps = train(folder, name, "--machine", paced, *flags)
+                ratios[name].append(median_step(steps) / compute)
+    yield row("overlap", statistics.median(ratios["overlap"]), "step/compute", 1.0, 1.15)
+    yield row("overlap_serial", statistics.median(ratios["overlap_serial"]), "step/compute", 1.0, 1.6)
+
+
+TRAINING = {"overlap": overlap_rows}
+
+
+# --- Output. ---
+
+def text(value):
+    if value is None:
+        return "-"
+    return value if isinstance(value, str) else f"{value:.4g}"
+
+
+def provenance():
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, check=False,
+                            capture_output=True, text=True).stdout.strip()
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        cpu = next((l.split(":")[1].strip() for l in file if l.startswith("model name")), "")
+    return {"date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            "commit": commit, "cpu": cpu, "threads": len(os.sched_getaffinity(0))}
+
+
+def rows(names):
+    yield from kernel_rows(names)
+    for name, measure in TRAINING.items():
+        if not names or any(name.startswith(n) or n.startswith(name) for n in names):
+            yield from measure()
+
+
+def main():
+    about = provenance()
+    results = ROOT / "tests/bench/results" / f"{about['date'][:10]}.jsonl"
+    results.parent.mkdir(parents=True, exist_ok=True)
+    count = 0
+    with results.open("a", encoding="utf-8") as file:
+        for figure in rows(sys.argv[1:]):
+            columns = ("name", "value", "unit", "ratio", "reference", "target")
+            print("\t".join(text(figure[column]) for column in columns), flush=True)
+            file.write(json.dumps({**figure, **about}) + "\n")
+            count += 1
+    if count == 0:
+        sys.exit(f"bench: no row begins with {' or '.join(sys.argv[1:])}: "
+                 "build/release/sluice_bench --benchmark_list_tests")
+
+
+if __name__ == "__main__":
+    main()

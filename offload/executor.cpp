@@ -302,9 +302,9 @@ class Executor::Impl {
   // Follows the lanes: reads the spans of each iteration when all of it is done.
   void collect() {
     double reported = 0;
+    Timeline timeline;
     for (std::int64_t iteration = 0; enter(iteration); ++iteration) {
-      Timeline timeline;
-      timeline.spans.resize(program_.operations.size());
+      timeline.spans.assign(program_.operations.size(), {});
       for (LaneState& state : lanes_) {
         wait_done(state, (iteration + 1) * state.size);
         if (failed_now()) return;

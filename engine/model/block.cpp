@@ -133,7 +133,7 @@ void Block::forward(const LayerCall& call) const {
                           NormPart::statistics_in(floats(saved, at.statistics2), tokens));
   parts_.ffn.forward(call, tokens, saved + at.norm2, saved + at.inner,
                      call.workspace + at.activation, call.output);
-  add_residual(middle, call.output);
+  if (call.output != nullptr) add_residual(middle, call.output);
 }
 
 void Block::backward(const LayerCall& call) const {

@@ -22,6 +22,7 @@ void FeedForward::activate(const LayerCall& call, std::int64_t rows, const std::
 void FeedForward::forward(const LayerCall& call, std::int64_t rows, const std::byte* x,
                           std::byte* inner, std::byte* hidden, std::byte* y) const {
   up.forward(call, rows, {x, shape.width}, {inner, inner_width()});
+  if (y == nullptr) return;  // recomputing: only what is kept
   activate(call, rows, inner, hidden);
   down.forward(call, rows, {hidden, shape.ffn_width}, {y, shape.width});
 }

@@ -28,6 +28,7 @@ struct FeedForward {
   bool gated() const { return shape.family == Family::kLlama; }
 
   // y[rows, width]; inner[rows, inner_width] is kept; hidden[rows, ffn_width] is scratch.
+  // Without y only inner is written.
   void forward(const LayerCall& call, std::int64_t rows, const std::byte* x, std::byte* inner,
                std::byte* hidden, std::byte* y) const;
 

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#pragma once
+
+// Everything a run takes from the machine, taken at once and touched before step 0.
+
+#include <array>
+#include <filesystem>
+#include <memory>
+
+#include "devices/accelerator.h"
+#include "devices/machine_file.h"
+#include "devices/storage.h"
+#include "devices/workers.h"
+#include "offload/execute.h"
+
+namespace sluice {
+
+struct HardwareOptions {
+  std::array<Bytes, kTierCount> extent;  // of each arena and of the swap file
+  int threads = 1;                       // of each computing lane
+  std::filesystem::path storage_folder;
+  StorageBackend io = StorageBackend::kAuto;
+};
+
+class Hardware {
+ public:
+  // Errors: kNoFit where RAM or disk is too small, kIo and kConfig of the storage,
+  // kConfig where this build has no such device.
+  Hardware(const Machine& machine, const HardwareOptions& options);
+
+  Resources resources();
+  Storage* storage() { return storage_.get(); }
+  const Accelerator& accelerator() const { return *accelerator_; }
+
+ private:
+  // Queues of executors must be gone before the accelerator: they live elsewhere.
+  std::unique_ptr<Accelerator> accelerator_;
+  std::unique_ptr<Arena> device_, host_;
+  std::unique_ptr<Storage> storage_;
+  Workers workers_;
+};
+
+}  // namespace sluice

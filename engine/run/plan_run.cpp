@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#include <fmt/format.h>
+
+#include <fstream>
+#include <iterator>
+
+#include "devices/base/error.h"
+#include "devices/base/format.h"
+#include "devices/topology.h"
+#include "engine/model/model.h"
+#include "engine/run/limits.h"
+#include "engine/run/train.h"
+#include "offload/plan_json.h"
+
+namespace sluice {
+namespace {
+
+std::string read_text(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) {
+    throw Error(ErrorKind::kConfig,
+                fmt::format("{}: cannot read the plan; make one with `sluice plan --json {}`",
+                            path.string(), path.string()));
+  }
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+}  // namespace
+
+PlannedRun plan_run(const RunConfig& config, const TrainOptions& options,
+                    const std::filesystem::path& storage_folder, bool may_exceed) {
+  const MachineLimits machine_limits = effective_limits();
+  const ChosenMachine chosen = choose_machine(options.machine, machine_limits);
+  PlannedRun run;
+  run.machine = chosen.machine;
+  if (!may_exceed && !chosen.here) {
+    throw Error(ErrorKind::kConfig,
+                fmt::format("machine \"{}\" has a device of kind \"{}\", which this build does not "
+                            "have: train without --machine, or see `sluice plan`",
+                            run.machine.name, run.machine.device));
+  }
+  run.model = make_model(config.model.shape, training_shape(config));
+  run.limits = resolve_limits(config.limits, machine_limits, chosen, storage_folder, may_exceed);
+  const std::int64_t any = config.train.micro_batch > 0
+                               ? config.train.micro_batch
+                               : config.train.global_batch / config.train.groups;
+  PlanRequest request = plan_request(config, run.model.workload(any));
+  request.serial = request.serial || options.serial;
+  if (options.plan) {
+    const std::string name = options.plan->string();
+    Plan plan = replay_plan(parse_plan(read_text(*options.plan), name), run.model, run.limits,
+                            run.machine, name);
+    for (const Tier tier : kTiers) {
+      const TierUse& use = plan.tiers[index_of(tier)];
+      if (use.peak <= use.capacity) continue;
+      throw Error(ErrorKind::kNoFit,
+                  fmt::format("{}: the plan needs {} of {}, the limit is {} ({}); make a new plan "
+                              "with `sluice plan`",
+                              name, format_bytes(use.peak), name_of(tier),
+                              format_bytes(use.capacity), use.source));
+    }
+    run.result = std::move(plan);
+  } else {
+    run.result = make_plan(run.model, request, run.limits, run.machine);
+  }
+  return run;
+}
+
+void throw_infeasible(const Infeasible& infeasible) {
+  std::string remedies;
+  for (const Remedy& remedy : infeasible.remedies) {
+    if (remedy.missing.value > 0) continue;
+    remedies += fmt::format("{}{} ({} a step)", remedies.empty() ? "" : ", or ", remedy.change,
+                            format_seconds(Seconds{remedy.step_seconds}));
+  }
+  throw Error(
+      ErrorKind::kNoFit,
+      fmt::format("does not fit: {} needs {} bytes, limit {} ({}), short of {} bytes; try {}",
+                  name_of(infeasible.tier), infeasible.needed.value, infeasible.capacity.value,
+                  infeasible.source, infeasible.missing().value,
+                  remedies.empty() ? "a smaller model or batch" : remedies));
+}
+
+}  // namespace sluice

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#include "engine/run/step_log.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "devices/base/error.h"
+#include "devices/base/format.h"
+#include "devices/base/log.h"
+
+namespace sluice {
+namespace {
+
+TraceSpan trace_span(const Plan& plan, std::size_t operation, const Span& span, double origin) {
+  const Operation& o = plan.program.operations[operation];
+  return {.name = label_of(plan.workload, o),
+          .lane = std::string(name_of(o.lane)),
+          .start = Seconds{span.start - origin},
+          .end = Seconds{span.end - origin}};
+}
+
+}  // namespace
+
+StepLog::StepLog(const RunConfig& config, const Plan& plan, MetricsWriter& metrics,
+                 std::int64_t total_steps)
+    : config_(config.log),
+      plan_(plan),
+      metrics_(metrics),
+      total_steps_(total_steps),
+      terminal_(::isatty(STDERR_FILENO) != 0) {
+  if (config_.trace) {
+    const auto steps = static_cast<std::size_t>(config_.trace->last - config_.trace->first + 1);
+    trace_.reserve(steps * plan.program.operations.size());
+  }
+}
+
+void StepLog::reported(const StepResult& result) {
+  const std::lock_guard lock(mutex_);
+  pending_.push_back({.result = result});
+}
+
+void StepLog::digest(std::int64_t step, std::uint64_t value) {
+  const std::lock_guard lock(mutex_);
+  for (Pending& pending : pending_) {
+    if (pending.result.step == step) pending.metrics.digest = value;
+  }
+}
+
+void StepLog::completed(std::int64_t step, const Timeline& timeline) {
+  const std::lock_guard lock(mutex_);
+  const auto pending = std::find_if(pending_.begin(), pending_.end(),
+                                    [step](const Pending& p) { return p.result.step == step; });
+  SLUICE_CHECK(pending != pending_.end());
+  pending->completed = true;
+  StepMetrics& m = pending->metrics;
+  const StepResult& result = pending->result;
+  m.step = step;
+  m.tokens = {result.tokens};
+  m.loss = result.loss;
+  m.grad_norm = result.norm;
+  m.lr = result.lr;
+  // The first step after a pause has no step before it to be measured from.
+  m.step_time = Seconds{timeline.step_seconds};
+  m.tokens_per_second =
+      timeline.step_seconds > 0
+          ? static_cast<double>(plan_.workload.tokens_per_step().value) / timeline.step_seconds
+          : 0;
+  m.forecast = Seconds{plan_.forecast.step_seconds};
+  const auto use = lane_use(plan_.program, timeline);
+  for (const Lane lane : kLanes) {
+    const LaneUse& lane_use = use[index_of(lane)];
+    m.lanes.push_back({.lane = std::string(name_of(lane)),
+                       .busy = Seconds{lane_use.busy_seconds},
+                       .bytes = lane_use.bytes});
+  }
+  if (config_.trace && step >= config_.trace->first && step <= config_.trace->last) {
+    trace(timeline);
+  }
+  show(m);
+  flush();
+}
+
+// Lines are written in order; one that waits for its digest holds the later ones.
+void StepLog::flush() {
+  while (!pending_.empty() && pending_.front().completed &&
+         (!config_.digest || pending_.front().metrics.digest)) {
+    metrics_.step(pending_.front().metrics);
+    pending_.pop_front();
+  }
+}
+
+void StepLog::drained() {
+  const std::lock_guard lock(mutex_);
+  flush();
+}
+
+void StepLog::show(const StepMetrics& m) {
+  if (m.step_time.count() > 0) {
+    step_seconds_ =
+        step_seconds_ == 0 ? m.step_time.count() : 0.9 * step_seconds_ + 0.1 * m.step_time.count();
+  }
+  const bool last = m.step == total_steps_;
+  if (!terminal_ && !last && config_.every > 0 && m.step % config_.every != 0 && m.step != 1)
+    return;
+  if (!terminal_ && config_.every <= 0) return;
+  std::string line = fmt::format(
+      "step {}{}  loss {:.4f}  norm {:.3f}  lr {:.2e}  {}  {} tok/s  forecast {}", m.step,
+      total_steps_ > 0 ? fmt::format("/{}", total_steps_) : "", m.loss, m.grad_norm, m.lr,
+      format_seconds(m.step_time), format_count(m.tokens_per_second), format_seconds(m.forecast));
+  if (total_steps_ > 0 && step_seconds_ > 0 && !last) {
+    line += fmt::format(
+        "  left {}",
+        format_seconds(Seconds{step_seconds_ * static_cast<double>(total_steps_ - m.step)}));
+  }
+  if (!terminal_) return log_info(line);
+  if (total_steps_ > 0) {
+    constexpr std::int64_t kWidth = 20;
+    const std::int64_t done = kWidth * m.step / total_steps_;
+    line = "[" + std::string(static_cast<std::size_t>(done), '=') +
+           std::string(static_cast<std::size_t>(kWidth - done), ' ') + "] " + line;
+  }
+  std::fprintf(stderr, "\r\x1b[K%s", line.c_str());
+  if (last) std::fputc('\n', stderr);
+  bar_shown_ = !last;
+}
+
+void StepLog::say(const std::string& line) {
+  if (bar_shown_) std::fputc('\n', stderr);
+  bar_shown_ = false;
+  log_info(line);
+}
+
+void StepLog::trace(const Timeline& timeline) {
+  for (std::size_t i = 0; i < timeline.spans.size(); ++i) {
+    const Span& span = timeline.spans[i];
+    if (span.end <= 0) continue;  // masked
+    if (trace_.empty()) trace_start_ = span.start;
+    trace_.push_back(trace_span(plan_, i, span, trace_start_));
+  }
+}
+
+std::vector<TraceSpan> StepLog::forecast() const {
+  std::vector<TraceSpan> spans;
+  double origin = 0;
+  for (const Span& span : plan_.forecast.spans) origin = std::min(origin, span.start);
+  for (std::size_t i = 0; i < plan_.forecast.spans.size(); ++i) {
+    spans.push_back(trace_span(plan_, i, plan_.forecast.spans[i], origin));
+  }
+  return spans;
+}
+
+}  // namespace sluice

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#pragma once
+
+// What a run tells of its steps: progress for people, metrics.jsonl, the trace.
+
+#include <cstdint>
+#include <deque>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "engine/config/run_config.h"
+#include "engine/files/metrics.h"
+#include "engine/files/trace.h"
+#include "offload/plan.h"
+
+namespace sluice {
+
+struct StepResult {
+  std::int64_t step = 0;
+  double loss = 0, norm = 0, lr = 0;
+  std::int64_t tokens = 0;  // since the run began
+};
+
+// Threads: reported and digest come from the host_compute lane, completed from the
+// run's thread; steps are written in order.
+class StepLog {
+ public:
+  // total_steps 0: nobody knows. Borrows plan and metrics.
+  StepLog(const RunConfig& config, const Plan& plan, MetricsWriter& metrics,
+          std::int64_t total_steps);
+
+  void reported(const StepResult& result);
+  void digest(std::int64_t step, std::uint64_t value);
+  void completed(std::int64_t step, const Timeline& timeline);
+  void drained();  // writes what waited for a digest
+  // A line for people between two steps.
+  void say(const std::string& line);
+
+  const std::vector<TraceSpan>& measured() const { return trace_; }
+  std::vector<TraceSpan> forecast() const;
+
+ private:
+  struct Pending {
+    StepResult result;
+    bool completed = false;
+    StepMetrics metrics;
+  };
+
+  void flush();
+  void show(const StepMetrics& metrics);
+  void trace(const Timeline& timeline);
+
+  LogConfig config_;
+  const Plan& plan_;
+  MetricsWriter& metrics_;
+  std::int64_t total_steps_;
+  bool terminal_;
+  bool bar_shown_ = false;
+  std::mutex mutex_;
+  std::deque<Pending> pending_;  // by step
+  double step_seconds_ = 0;      // running mean
+  std::vector<TraceSpan> trace_;
+  double trace_start_ = 0;
+};
+
+}  // namespace sluice

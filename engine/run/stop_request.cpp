@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#include "engine/run/stop_request.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+
+namespace sluice {
+namespace {
+
+constexpr std::array kSignals = {SIGINT, SIGTERM, SIGUSR1};
+
+std::atomic<int> asked_signals{0};
+std::array<struct sigaction, kSignals.size()> before{};
+
+void on_signal(int signal) {
+  const int earlier = asked_signals.fetch_add(1);
+  if (signal == SIGINT && earlier > 0) _exit(130);
+}
+
+}  // namespace
+
+StopRequest::StopRequest() {
+  asked_signals = 0;
+  struct sigaction action {};
+  action.sa_handler = on_signal;
+  action.sa_flags = SA_RESTART;
+  for (std::size_t i = 0; i < kSignals.size(); ++i) {
+    sigaction(kSignals[i], &action, &before[i]);
+  }
+}
+
+StopRequest::~StopRequest() {
+  for (std::size_t i = 0; i < kSignals.size(); ++i) sigaction(kSignals[i], &before[i], nullptr);
+}
+
+bool StopRequest::asked() const { return asked_signals.load() > 0; }
+
+}  // namespace sluice

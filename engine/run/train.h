@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#pragma once
+
+// A training run from config to model folder.
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "engine/config/load_config.h"
+#include "offload/plan.h"
+
+namespace sluice {
+
+struct TrainOptions {
+  std::filesystem::path run_dir;  // empty: runs/<config name>
+  std::optional<std::filesystem::path> plan, machine;
+  bool resume = false, overwrite = false, serial = false, dry_run = false;
+};
+
+struct TrainResult {
+  std::string reason;  // "steps", "epochs", "target_loss", "patience", "signal", "STOP", "dry run"
+  std::int64_t steps = 0;
+  std::optional<double> val_loss;
+
+  int exit_code() const { return reason == "signal" ? 75 : 0; }
+};
+
+// Everything of a plan that needs neither data nor weights nor a run directory.
+struct PlannedRun {
+  Model model;
+  Machine machine;
+  TierLimits limits;
+  PlanResult result;
+};
+PlannedRun plan_run(const RunConfig& config, const TrainOptions& options,
+                    const std::filesystem::path& storage_folder, bool may_exceed);
+
+// The line for an Infeasible: which tier is short, who set the limit, what fits.
+[[noreturn]] void throw_infeasible(const Infeasible& infeasible);
+
+// Errors as documented for each part; nothing is left behind by a run that was
+// refused before step 0. SIGINT, SIGTERM and SIGUSR1 end the run after the step, with
+// the model saved; a second SIGINT at once.
+TrainResult train(const LoadedConfig& loaded, const TrainOptions& options);
+
+}  // namespace sluice

@@ -143,12 +143,12 @@ void StepLog::trace(const Timeline& timeline) {
   }
 }
 
-std::vector<TraceSpan> StepLog::forecast() const {
+std::vector<TraceSpan> forecast_spans(const Plan& plan) {
   std::vector<TraceSpan> spans;
   double origin = 0;
-  for (const Span& span : plan_.forecast.spans) origin = std::min(origin, span.start);
-  for (std::size_t i = 0; i < plan_.forecast.spans.size(); ++i) {
-    spans.push_back(trace_span(plan_, i, plan_.forecast.spans[i], origin));
+  for (const Span& span : plan.forecast.spans) origin = std::min(origin, span.start);
+  for (std::size_t i = 0; i < plan.forecast.spans.size(); ++i) {
+    spans.push_back(trace_span(plan, i, plan.forecast.spans[i], origin));
   }
   return spans;
 }

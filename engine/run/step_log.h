@@ -23,6 +23,9 @@ struct StepResult {
   std::int64_t tokens = 0;  // since the run began
 };
 
+// The spans of a plan's forecast.
+std::vector<TraceSpan> forecast_spans(const Plan& plan);
+
 // Threads: reported and digest come from the host_compute lane, completed from the
 // run's thread; steps are written in order.
 class StepLog {
@@ -39,7 +42,6 @@ class StepLog {
   void say(const std::string& line);
 
   const std::vector<TraceSpan>& measured() const { return trace_; }
-  std::vector<TraceSpan> forecast() const;
 
  private:
   struct Pending {

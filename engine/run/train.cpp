@@ -249,7 +249,8 @@ class Run {
       }
     }
     save();
-    if (!log.measured().empty()) write_trace(folder_.trace(), log.forecast(), log.measured());
+    if (!log.measured().empty())
+      write_trace(folder_.trace(), forecast_spans(plan_), log.measured());
     log.say(fmt::format("{}: {} steps, model in {}", result.reason, result.steps,
                         folder_.model().string()));
     return result;

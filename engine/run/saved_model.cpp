@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#include "engine/run/saved_model.h"
+
+#include <fmt/format.h>
+
+#include "devices/base/error.h"
+#include "devices/topology.h"
+#include "engine/files/model_json.h"
+#include "engine/model/model.h"
+#include "engine/run/weights.h"
+#include "offload/check.h"
+
+namespace sluice {
+
+std::filesystem::path model_folder_of(const std::filesystem::path& path) {
+  if (std::filesystem::exists(path / "config.json")) return path;
+  if (std::filesystem::exists(path / "model" / "config.json")) return path / "model";
+  throw Error(
+      ErrorKind::kData,
+      fmt::format("{}: neither a model folder (config.json) nor a run directory with model/",
+                  path.string()));
+}
+
+SavedModel::Pass SavedModel::build(std::int64_t sequences, std::int64_t length,
+                                   ForwardOutput output) const {
+  Pass pass;
+  pass.model = make_model(
+      shape_, {.dtype = dtype_, .gradient = dtype_, .global_batch = sequences, .length = length});
+  pass.workload = pass.model.workload(sequences);
+  pass.program = build_forward(pass.workload, resident_placement(pass.workload, true),
+                               /*with_states=*/false, output);
+  return pass;
+}
+
+SavedModel::SavedModel(const std::filesystem::path& folder, DType dtype, std::int64_t sequences,
+                       std::int64_t length)
+    : shape_(read_model_json(folder)), dtype_(dtype) {
+  const MachineLimits limits = effective_limits();
+  const Pass largest = build(sequences, length, ForwardOutput::kLogits);
+  hardware_ = std::make_unique<Hardware>(
+      default_machine(limits),
+      HardwareOptions{.extent = largest.program.extent, .threads = limits.cpu.threads});
+  StateAccess state(largest.workload, largest.program, hardware_->resources());
+  load_folder(largest.workload, folder, state);
+}
+
+// Weights are the first buffers of every program: they lie where they were loaded.
+std::unique_ptr<SavedModel::Pass> SavedModel::pass(std::int64_t sequences, std::int64_t length,
+                                                   ForwardOutput output) {
+  auto pass = std::make_unique<Pass>(build(sequences, length, output));
+  pass->executor =
+      std::make_unique<Executor>(pass->workload, pass->program, derive_waits(pass->program),
+                                 pass->model.layers, hardware_->resources(), ExecuteOptions{});
+  return pass;
+}
+
+}  // namespace sluice

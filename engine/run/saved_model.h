@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#pragma once
+
+// A model at rest (a run directory's model/, or a Hugging Face folder), ready to be
+// run forward: its weights resident on the host device, without optimizer state.
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+
+#include "engine/config/run_config.h"
+#include "engine/run/hardware.h"
+#include "offload/builder.h"
+
+namespace sluice {
+
+// The folder with config.json that `path` means: itself, or its model/. Error{kData}
+// where there is none.
+std::filesystem::path model_folder_of(const std::filesystem::path& path);
+
+class SavedModel {
+ public:
+  // Memory is taken for forward passes of up to `sequences` x `length` tokens.
+  // Errors: kData of the folder, kNoFit.
+  SavedModel(const std::filesystem::path& folder, DType dtype, std::int64_t sequences,
+             std::int64_t length);
+
+  const ModelShape& shape() const { return shape_; }
+
+  // A forward pass over `sequences` x `length` tokens, no more than was asked for.
+  struct Pass {
+    Model model;
+    Workload workload;
+    Program program;
+    std::unique_ptr<Executor> executor;
+  };
+  std::unique_ptr<Pass> pass(std::int64_t sequences, std::int64_t length, ForwardOutput output);
+
+ private:
+  Pass build(std::int64_t sequences, std::int64_t length, ForwardOutput output) const;
+
+  ModelShape shape_;
+  DType dtype_;
+  std::unique_ptr<Hardware> hardware_;
+};
+
+}  // namespace sluice

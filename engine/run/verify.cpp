@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#include "engine/run/verify.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <optional>
+#include <thread>
+
+#include "devices/base/error.h"
+#include "devices/base/format.h"
+#include "devices/topology.h"
+#include "engine/data/token_source.h"
+#include "engine/model/model.h"
+#include "engine/run/evaluate.h"
+#include "engine/run/hardware.h"
+#include "engine/run/limits.h"
+#include "engine/run/verify_rows.h"
+#include "engine/run/weights.h"
+#include "engine/schedule.h"
+#include "offload/builder.h"
+#include "offload/check.h"
+
+namespace sluice {
+namespace {
+
+// One placement and the way it is run.
+struct Trial {
+  Placement placement;
+  int threads = 1;
+  bool serial = false;
+  StorageBackend io = StorageBackend::kThreads;
+  std::string io_name;
+};
+
+struct Outcome {
+  std::vector<std::uint64_t> digests;  // per step
+  std::vector<TensorDigest> state;
+  std::array<Bytes, kLaneCount> moved;  // per step
+};
+
+class Listener final : public StepListener {
+ public:
+  Listener(const Workload& workload, const Program& program, const TrainingBatches& batches,
+           std::int64_t steps, Outcome& outcome)
+      : layout_(batch_layout(workload)),
+        program_(program),
+        batches_(batches),
+        steps_(steps),
+        outcome_(outcome) {}
+
+  bool prepare(std::int64_t step, std::span<std::byte> batch) override {
+    if (step > steps_) return false;
+    const std::int64_t first = (step - 1) * layout_.micro_batches * layout_.sequences;
+    fill_batch(layout_, batch, [&](std::int64_t at, auto ids, auto targets) {
+      return batches_.fill(first + at, ids, targets);
+    });
+    return true;
+  }
+  void report(const StepReport&) override {}
+  void digest(std::int64_t, std::uint64_t value) override { outcome_.digests.push_back(value); }
+  void completed(std::int64_t, const Timeline& timeline) override {
+    const auto use = lane_use(program_, timeline);
+    for (std::size_t lane = 0; lane < kLaneCount; ++lane) outcome_.moved[lane] = use[lane].bytes;
+  }
+
+ private:
+  BatchLayout layout_;
+  const Program& program_;
+  const TrainingBatches& batches_;
+  std::int64_t steps_;
+  Outcome& outcome_;
+};
+
+class Verifier {
+ public:
+  Verifier(const LoadedConfig& loaded, const VerifyOptions& options)
+      : config_(loaded.config),
+        options_(options),
+        data_(open_training_data(config_.data, config_.model.shape.vocabulary)),
+        batches_(data_.train, config_.data.seq_len, static_cast<std::uint64_t>(config_.train.seed)),
+        model_(make_model(config_.model.shape, training_shape(config_))),
+        workload_(model_.workload(sequences())),
+        machine_(default_machine(effective_limits())),
+        costs_(machine_, workload_),
+        rate_(config_.schedule, config_.optimizer.lr, config_.train.steps.value_or(1000)),
+        folder_(config_.limits.storage_path.empty() ? std::filesystem::current_path()
+                                                    : config_.limits.storage_path) {}
+
+  VerifyResult run() {
+    Trial first{.placement = resident_placement(workload_, config_.train.clip > 0)};
+    first.placement.digest = true;
+    first.serial = true;
+    first.io_name = "-";
+    const Outcome reference = train(first);
+    show(0, first, reference);
+    VerifyResult result{.placements = 1};
+    for (const Trial& trial : trials()) {
+      const Outcome outcome = train(trial);
+      show(result.placements, trial, outcome);
+      ++result.placements;
+      result.difference = difference(reference, outcome);
+      if (!result.difference.empty()) {
+        result.difference += " in " + text_of(trial);
+        break;
+      }
+    }
+    return result;
+  }
+
+ private:
+  // Several micro-batches, so that sums over them are seen.
+  std::int64_t sequences() const {
+    if (config_.train.micro_batch > 0) return config_.train.micro_batch;
+    const std::int64_t batch = config_.train.global_batch;
+    for (std::int64_t s = std::max<std::int64_t>(1, batch / 4); s > 1; --s) {
+      if (batch % s == 0 && batch / s % config_.train.groups == 0) return s;
+    }
+    return 1;
+  }
+
+  std::vector<Trial> trials() const {
+    constexpr std::array<std::array<int, 2>, 3> kDepths = {{{1, 0}, {2, 1}, {4, 3}}};
+    std::vector<int> waves = {1, workload_.micro_batches};
+    if (workload_.micro_batches > 2) waves.insert(waves.begin() + 1, workload_.micro_batches / 2);
+    // With a clipped norm there is only one time to update.
+    const std::size_t timings = config_.train.clip > 0 ? 1 : 2;
+    const std::vector<std::size_t> sizes = {3,
+                                            3,
+                                            3,
+                                            3,
+                                            2,
+                                            2,
+                                            waves.size(),
+                                            timings,
+                                            kDepths.size(),
+                                            2,
+                                            options_.threads.size(),
+                                            options_.io.size()};
+    std::vector<Trial> trials;
+    for (const Row& row : options_.all ? all_rows(sizes) : covering_rows(sizes, 40)) {
+      Trial trial;
+      Placement& p = trial.placement;
+      p = resident_placement(workload_, row[7] == 0);
+      const auto tier = [](std::size_t choice) { return static_cast<Tier>(choice); };
+      p.weights.assign(p.weights.size(), tier(row[0]));
+      p.gradients.assign(p.gradients.size(), tier(row[1]));
+      p.states.assign(p.states.size(), tier(row[2]));
+      p.activations.assign(p.activations.size(), tier(row[3]));
+      p.adam_on_device.assign(p.adam_on_device.size(), row[4] == 1);
+      p.recompute.assign(p.recompute.size(), row[5] == 1);
+      p.wave = waves[row[6]];
+      p.fetch_ahead = kDepths[row[8]][0];
+      p.drain_late = kDepths[row[8]][1];
+      p.segment_elements = row[8] == 0 ? 1 << 16 : 1 << 18;
+      p.digest = true;
+      trial.serial = row[9] == 1;
+      trial.threads = options_.threads[row[10]];
+      trial.io_name = options_.io[row[11]];
+      trial.io = trial.io_name == "uring" ? StorageBackend::kUring : StorageBackend::kThreads;
+      trials.push_back(std::move(trial));
+    }
+    return trials;
+  }
+
+  Outcome train(const Trial& trial) {
+    const Program program = build_training(workload_, trial.placement, costs_);
+    Hardware hardware(machine_, {.extent = program.extent,
+                                 .threads = trial.threads,
+                                 .storage_folder = folder_,
+                                 .io = trial.io});
+    const Resources resources = hardware.resources();
+    expect_threads(resources.host_workers, trial.threads);
+    {
+      StateAccess state(workload_, program, resources);
+      load_start(workload_, config_.model, static_cast<std::uint64_t>(config_.train.seed), state);
+    }
+    Outcome outcome;
+    Executor executor(workload_, program, derive_waits(program), model_.layers, resources,
+                      {.serial = trial.serial,
+                       .clip = static_cast<float>(config_.train.clip),
+                       .rule = [this](std::int64_t step) { return rule(step); }});
+    Listener listener(workload_, program, batches_, options_.steps, outcome);
+    executor.run(1, listener);
+    outcome.state = digest_state(workload_, program, resources);
+    return outcome;
+  }
+
+  // A sweep over thread counts is worth nothing if the threads do not run.
+  static void expect_threads(Workers& workers, int threads) {
+    for (int attempt = 0; attempt < 50 && workers.threads_seen() < threads; ++attempt) {
+      workers.for_each(8 * threads, [](std::int64_t) {
+        std::this_thread::sleep_for(std::chrono::microseconds(200));
+      });
+    }
+    if (threads > 1 && workers.threads_seen() < threads) {
+      throw Error(ErrorKind::kInternal, fmt::format("{} threads were asked for, {} ran", threads,
+                                                    workers.threads_seen()));
+    }
+  }
+
+  UpdateRule rule(std::int64_t step) const {
+    const OptimizerConfig& o = config_.optimizer;
+    return {.learning_rate = static_cast<float>(rate_.at(step - 1)),
+            .beta1 = static_cast<float>(o.beta1),
+            .beta2 = static_cast<float>(o.beta2),
+            .epsilon = static_cast<float>(o.eps),
+            .weight_decay = static_cast<float>(o.weight_decay)};
+  }
+
+  static std::string difference(const Outcome& a, const Outcome& b) {
+    for (std::size_t i = 0; i < a.state.size(); ++i) {
+      if (a.state[i] != b.state[i]) {
+        return fmt::format("{} of {} differs", name_of(a.state[i].part), a.state[i].tensor);
+      }
+    }
+    for (std::size_t step = 0; step < a.digests.size(); ++step) {
+      if (a.digests[step] != b.digests[step]) {
+        return fmt::format("the digest of step {} differs", step + 1);
+      }
+    }
+    return {};
+  }
+
+  static std::string text_of(const Trial& trial) {
+    const Placement& p = trial.placement;
+    return fmt::format(
+        "weights {} gradients {} optimizer {} activations {} adam {} recompute {} wave {} {} "
+        "depth {}/{} {} {}t {}",
+        name_of(p.weights[0]), name_of(p.gradients[0]), name_of(p.states[0]),
+        name_of(p.activations[0]), p.adam_on_device[0] ? "device" : "host",
+        p.recompute[0] ? "full" : "none", p.wave, p.deferred ? "deferred" : "backward",
+        p.fetch_ahead, p.drain_late, trial.serial ? "serial" : "overlap", trial.threads,
+        trial.io_name);
+  }
+
+  static void show(std::int64_t row, const Trial& trial, const Outcome& outcome) {
+    std::string moved;
+    for (const Lane lane : kLanes) {
+      const Bytes bytes = outcome.moved[index_of(lane)];
+      if (bytes.value > 0) moved += fmt::format(" {} {}", name_of(lane), format_bytes(bytes));
+    }
+    fmt::print("{:3}  {:016x}  {} |{}\n", row, outcome.digests.back(), text_of(trial), moved);
+    std::fflush(stdout);
+  }
+
+  const RunConfig& config_;
+  const VerifyOptions& options_;
+  TrainingData data_;
+  TrainingBatches batches_;
+  Model model_;
+  Workload workload_;
+  Machine machine_;
+  CostModel costs_;
+  LearningRate rate_;
+  std::filesystem::path folder_;
+};
+
+}  // namespace
+
+VerifyResult verify(const LoadedConfig& loaded, const VerifyOptions& options) {
+  return Verifier(loaded, options).run();
+}
+
+}  // namespace sluice

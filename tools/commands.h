@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#pragma once
+
+// The commands of `sluice`, behind their command lines: each takes plain options,
+// prints results on standard output, and returns an exit code or throws Error.
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/config/load_config.h"
+#include "engine/run/generate.h"
+#include "engine/run/train.h"
+#include "engine/run/verify.h"
+
+namespace sluice {
+
+int run_doctor(bool json);
+
+struct ProbeOptions {
+  std::string out;  // "-": standard output; empty: the cached file of this machine
+  bool quick = false;
+};
+int run_probe(const ProbeOptions& options);
+
+struct PlanOptions {
+  std::optional<std::filesystem::path> machine;
+  std::string json, trace;  // "-": standard output
+};
+int run_plan(const LoadedConfig& loaded, const PlanOptions& options);
+
+int run_train(const LoadedConfig& loaded, const TrainOptions& options);
+
+int run_verify(const LoadedConfig& loaded, const VerifyOptions& options);
+
+struct EvalOptions {
+  std::string what;               // config, run directory or model folder
+  std::vector<std::string> data;  // empty: that of the config
+  std::string json;               // "-": standard output
+  std::vector<ConfigFlag> flags;
+};
+int run_eval(const EvalOptions& options);
+
+int run_generate(const std::filesystem::path& model, const GenerateOptions& options);
+
+// Writes `text` to `path`, or to standard output for "-". Error{kIo}.
+void write_output(const std::string& path, const std::string& text);
+
+}  // namespace sluice

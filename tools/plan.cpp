@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#include <fmt/format.h>
+
+#include "engine/files/trace.h"
+#include "engine/run/step_log.h"
+#include "offload/plan_json.h"
+#include "tools/commands.h"
+
+namespace sluice {
+
+int run_plan(const LoadedConfig& loaded, const PlanOptions& options) {
+  const std::filesystem::path storage = loaded.config.limits.storage_path.empty()
+                                            ? std::filesystem::path("runs") / loaded.name
+                                            : loaded.config.limits.storage_path;
+  const PlannedRun run =
+      plan_run(loaded.config, {.machine = options.machine}, storage, /*may_exceed=*/true);
+  if (!options.json.empty()) write_output(options.json, to_json(run.result, run.machine));
+  const bool page = options.json != "-" && options.trace != "-";
+  if (const auto* infeasible = std::get_if<Infeasible>(&run.result)) {
+    if (page) fmt::print("{}", describe(*infeasible));
+    throw_infeasible(*infeasible);
+  }
+  const Plan& plan = std::get<Plan>(run.result);
+  if (page) fmt::print("{}", describe(plan, run.machine));
+  if (!options.trace.empty()) {
+    write_trace(options.trace == "-" ? "/dev/stdout" : options.trace, forecast_spans(plan), {});
+  }
+  return 0;
+}
+
+}  // namespace sluice

@@ -33,13 +33,18 @@ struct RunOptions {
   AcceleratorOptions accelerator = {};
   std::function<void(std::vector<Waits>&, const Program&)> change_waits;
   std::function<void(std::size_t operation, std::int64_t step)> before;
+  // Instead of the fixed start, batches and rule.
+  std::function<void(int flat, std::int64_t first, std::span<float> out)> initial;
+  std::function<std::int64_t(std::int64_t step, std::span<std::byte> batch)> fill;  // unmasked
+  std::function<UpdateRule(std::int64_t step)> rule;
 };
 
 struct RunResult {
   std::vector<double> losses;  // mean per step
   std::vector<float> norms;
-  std::vector<std::uint64_t> digests;  // per step, if the placement asks for them
-  std::vector<TensorDigest> state;     // after the last step
+  std::vector<std::uint64_t> digests;       // per step, if the placement asks for them
+  std::vector<TensorDigest> state;          // after the last step
+  std::vector<std::vector<float>> masters;  // by flat parameter
   std::array<Bytes, kTierCount> touched{};
   std::vector<Timeline> timelines;
 };
@@ -62,11 +67,20 @@ class TemporaryFolder {
 
 class FixedBatches final : public StepListener {
  public:
-  FixedBatches(const Workload& workload, int vocabulary, int steps, RunResult& result)
-      : layout_(batch_layout(workload)), vocabulary_(vocabulary), steps_(steps), result_(result) {}
+  FixedBatches(const Workload& workload, int vocabulary, const RunOptions& options,
+               RunResult& result)
+      : layout_(batch_layout(workload)),
+        vocabulary_(vocabulary),
+        options_(options),
+        result_(result) {}
 
   bool prepare(std::int64_t step, std::span<std::byte> batch) override {
-    if (step > steps_) return false;
+    if (step > options_.steps) return false;
+    if (options_.fill) {
+      unmasked_[static_cast<std::size_t>(step % 4)] = options_.fill(step, batch);
+      return true;
+    }
+    unmasked_[static_cast<std::size_t>(step % 4)] = layout_.tokens() * layout_.micro_batches;
     std::mt19937 random(static_cast<unsigned>(step));
     const auto tokens = static_cast<std::size_t>(layout_.tokens());
     *reinterpret_cast<float*>(batch.data()) =
@@ -84,7 +98,8 @@ class FixedBatches final : public StepListener {
   void report(const StepReport& report) override {
     double sum = 0;
     for (const float loss : report.losses) sum += static_cast<double>(loss);
-    result_.losses.push_back(sum / static_cast<double>(layout_.tokens() * layout_.micro_batches));
+    result_.losses.push_back(
+        sum / static_cast<double>(unmasked_[static_cast<std::size_t>(report.step % 4)]));
     result_.norms.push_back(report.norm.norm);
   }
   void digest(std::int64_t, std::uint64_t value) override { result_.digests.push_back(value); }
@@ -95,7 +110,8 @@ class FixedBatches final : public StepListener {
  private:
   BatchLayout layout_;
   int vocabulary_;
-  int steps_;
+  const RunOptions& options_;
+  std::array<std::int64_t, 4> unmasked_{};
   RunResult& result_;
 };
 
@@ -127,7 +143,8 @@ inline RunResult run_training(const Workload& workload, const Program& program,
   {
     StateAccess state(workload, program, resources);
     for (std::size_t f = 0; f < workload.flats.size(); ++f) {
-      state.load(static_cast<int>(f), [f](std::int64_t first, std::span<float> out) {
+      state.load(static_cast<int>(f), [&, f](std::int64_t first, std::span<float> out) {
+        if (options.initial) return options.initial(static_cast<int>(f), first, out);
         for (std::size_t i = 0; i < out.size(); ++i) {
           std::minstd_rand random(static_cast<unsigned>(f * 7919 + 1) +
                                   static_cast<unsigned>(first) + static_cast<unsigned>(i));
@@ -144,7 +161,8 @@ inline RunResult run_training(const Workload& workload, const Program& program,
                     {.serial = options.serial,
                      .clip = options.clip,
                      .rule =
-                         [](std::int64_t) {
+                         [&options](std::int64_t step) {
+                           if (options.rule) return options.rule(step);
                            return UpdateRule{.learning_rate = 1e-2F,
                                              .beta1 = 0.9F,
                                              .beta2 = 0.95F,
@@ -152,10 +170,19 @@ inline RunResult run_training(const Workload& workload, const Program& program,
                                              .weight_decay = 0.1F};
                          },
                      .before = options.before});
-  FixedBatches batches(workload, vocabulary, options.steps, result);
+  FixedBatches batches(workload, vocabulary, options, result);
   executor.run(1, batches);
   result.touched = executor.touched();
   result.state = digest_state(workload, program, resources);
+  StateAccess state(workload, program, resources);
+  for (std::size_t f = 0; f < workload.flats.size(); ++f) {
+    std::vector<float>& master = result.masters.emplace_back();
+    state.read(static_cast<int>(f), StatePart::kMaster,
+               [&](std::int64_t, std::span<const std::byte> bytes) {
+                 const auto* floats = reinterpret_cast<const float*>(bytes.data());
+                 master.insert(master.end(), floats, floats + bytes.size() / 4);
+               });
+  }
   return result;
 }
 

@@ -3,6 +3,7 @@
 #include "engine/run/limits.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -120,6 +121,20 @@ TierLimits resolve_limits(const LimitsConfig& config, const MachineLimits& machi
     refuse_above("limits.storage", *config.storage, free, limits.source[2] + folder.string());
   }
   return limits;
+}
+
+void check_storage_folder(const std::filesystem::path& folder) {
+  const auto refuse = [&](const std::string& what) {
+    throw Error(ErrorKind::kIo, fmt::format("limits.storage_path {}: {}; give a folder on a drive",
+                                            folder.string(), what));
+  };
+  if (!std::filesystem::exists(folder)) refuse("there is no such folder");
+  if (!std::filesystem::is_directory(folder)) refuse("is not a folder");
+  const FileSystem system = file_system_of(folder);
+  if (system.kind == FileSystemKind::kMemory) {
+    refuse(fmt::format("is on {}, which keeps its files in RAM", system.name));
+  }
+  if (::access(folder.c_str(), W_OK | X_OK) != 0) refuse("cannot be written");
 }
 
 PlanRequest plan_request(const RunConfig& config, const Workload& workload) {

@@ -30,6 +30,10 @@ TierLimits resolve_limits(const LimitsConfig& config, const MachineLimits& machi
                           const ChosenMachine& chosen, const std::filesystem::path& storage_folder,
                           bool may_exceed);
 
+// Where a swap file may be. Error{kIo} where `folder` is missing, no folder, not
+// writable, or on a file system that lives in RAM.
+void check_storage_folder(const std::filesystem::path& folder);
+
 // What the config fixes of a plan. `workload` at any micro-batch size.
 PlanRequest plan_request(const RunConfig& config, const Workload& workload);
 

@@ -279,6 +279,7 @@ TrainResult train(const LoadedConfig& loaded, const TrainOptions& options) {
   const TrainingData data = open_training_data(config.data, config.model.shape.vocabulary);
   const std::filesystem::path storage =
       config.limits.storage_path.empty() ? path : config.limits.storage_path;
+  if (!config.limits.storage_path.empty()) check_storage_folder(storage);
   PlannedRun planned = plan_run(config, options, storage, /*may_exceed=*/false);
   if (const auto* infeasible = std::get_if<Infeasible>(&planned.result)) {
     throw_infeasible(*infeasible);

@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+# SPDX-FileCopyrightText: The Sluice developers
+"""The `sluice` command as a user meets it: runs, files, exit codes, one-line refusals."""
+
+import json
+import os
+import pathlib
+import resource
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+
+BINARY = pathlib.Path(os.environ["SLUICE_BINARY_DIR"]) / "sluice"
+SOURCE = pathlib.Path(os.environ["SLUICE_SOURCE_DIR"])
+
+CONFIG = """
+[model]
+family = "gpt2"
+layers = 4
+width = 64
+heads = 4
+[data]
+train = ["text.txt"]
+seq_len = 32
+[train]
+steps = 6
+global_batch = 8
+dtype = "fp32"
+seed = 3
+[limits]
+threads = 2
+[log]
+every = 1
+digest = true
+"""
+
+
+class Folder(unittest.TestCase):
+    def setUp(self):
+        # On the build's disk: a tmpfs would be refused as storage.
+        scratch = tempfile.TemporaryDirectory(dir=os.environ["SLUICE_BINARY_DIR"])
+        self.addCleanup(scratch.cleanup)
+        self.path = pathlib.Path(scratch.name)
+        self.write("text.txt", "Now is the winter of our discontent. " * 400)
+        self.write("run.toml", CONFIG)
+
+    def write(self, name, text):
+        (self.path / name).write_text(text)
+
+    def sluice(self, *words):
+        environment = dict(os.environ, XDG_CACHE_HOME=str(self.path / "cache"))
+        return subprocess.run([BINARY, *map(str, words)], cwd=self.path, env=environment,
+                              capture_output=True, text=True, errors="replace", timeout=100,
+                              check=False)
+
+    def metrics(self, run):
+        lines = (self.path / run / "metrics.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+    def steps(self, run):
+        return [line for line in self.metrics(run) if "loss" in line]
+
+
+class Train(Folder):
+    def test_a_run_leaves_what_is_promised(self):
+        done = self.sluice("train", "run.toml")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        run = self.path / "runs" / "run"
+        for name in ("config.toml", "plan.json", "metrics.jsonl", "trace.json", "log.txt",
+                     "model/config.json", "model/model.safetensors"):
+            self.assertTrue((run / name).exists(), name)
+        steps = self.steps("runs/run")
+        self.assertEqual([s["step"] for s in steps], [1, 2, 3, 4, 5, 6])
+        self.assertLess(steps[-1]["loss"], steps[0]["loss"])
+        for key in ("tokens", "grad_norm", "lr", "step_seconds", "tokens_per_second",
+                    "forecast_seconds", "lanes"):
+            self.assertIn(key, steps[0])
+        self.assertRegex(steps[0]["digest"], "^[0-9a-f]{16}$")
+        self.assertTrue(any("val_loss" in line for line in self.metrics("runs/run")))
+        self.assertFalse(list(run.glob("*.swap")))
+        trace = json.loads((run / "trace.json").read_text())
+        events = trace["traceEvents"] if isinstance(trace, dict) else trace
+        self.assertGreater(len({e["pid"] for e in events}), 1)
+
+    def test_placements_overlap_and_drives_do_not_change_a_digest(self):
+        digests = set()
+        for i, words in enumerate((
+                [],
+                ["--serial", "--limits.threads", "1"],
+                ["--place.optimizer", "storage", "--place.weights", "host",
+                 "--place.gradients", "host", "--limits.io", "threads"],
+                ["--place.weights", "storage", "--place.gradients", "storage",
+                 "--place.activations", "storage", "--place.recompute", "full",
+                 "--place.optimizer", '[{layers = "0-1", home = "host"}, '
+                                      '{layers = "*", home = "storage"}]'])):
+            done = self.sluice("train", "run.toml", "--run-dir", f"r{i}", "--train.micro_batch", 4,
+                               *words)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            digests.add(tuple(s["digest"] for s in self.steps(f"r{i}")))
+        self.assertEqual(len(digests), 1)
+
+    def test_a_plan_is_replayed_and_refused_for_another_model(self):
+        self.assertEqual(self.sluice("plan", "run.toml", "--json", "plan.json").returncode, 0)
+        plan = json.loads((self.path / "plan.json").read_text())
+        self.assertEqual((plan["format"], plan["version"]), ("sluice-plan", 1))
+        self.assertEqual(set(plan["tiers"]), {"device", "host", "storage"})
+        done = self.sluice("train", "run.toml", "--plan", "plan.json", "--run-dir", "a")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        made = json.loads((self.path / "a" / "plan.json").read_text())
+        self.assertEqual(made["hash"], plan["hash"])
+        other = self.sluice("train", "run.toml", "--plan", "plan.json", "--run-dir", "b",
+                            "--model.layers", "5")
+        self.refused(other, 2, "plan")
+
+    def test_eval_gives_the_runs_validation_loss_and_generate_writes_text(self):
+        self.assertEqual(self.sluice("train", "run.toml").returncode, 0)
+        done = self.sluice("eval", "runs/run", "--json", "-")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        value = json.loads(done.stdout)
+        trained = [m for m in self.metrics("runs/run") if "val_loss" in m][-1]
+        self.assertAlmostEqual(value["loss"], trained["val_loss"], delta=2e-5)
+        self.assertEqual(value["tokens"], trained["val_tokens"])
+        text = self.sluice("generate", "runs/run", "--prompt", "Now ", "--tokens", 20)
+        self.assertEqual(text.returncode, 0, text.stderr)
+        self.assertTrue(text.stdout.startswith("Now "))
+        again = self.sluice("generate", "runs/run", "--prompt", "Now ", "--tokens", 20)
+        self.assertEqual(text.stdout, again.stdout)
+
+    def test_sigint_finishes_the_step_and_saves(self):
+        environment = dict(os.environ, XDG_CACHE_HOME=str(self.path / "cache"))
+        with subprocess.Popen([BINARY, "train", "run.toml", "--train.steps", "100000"],
+                              cwd=self.path, env=environment, stderr=subprocess.PIPE,
+                              stdout=subprocess.DEVNULL, text=True) as process:
+            for line in process.stderr:
+                if line.startswith("step 3"):
+                    break
+            process.send_signal(signal.SIGINT)
+            rest = process.stderr.read()
+            self.assertEqual(process.wait(60), 75, rest)
+        self.assertTrue((self.path / "runs/run/model/config.json").exists())
+        self.assertEqual(self.metrics("runs/run")[-1]["reason"], "signal")
+
+    def test_files_stop_and_save_do_what_they_say(self):
+        environment = dict(os.environ, XDG_CACHE_HOME=str(self.path / "cache"))
+        with subprocess.Popen([BINARY, "train", "run.toml", "--train.steps", "100000"],
+                              cwd=self.path, env=environment, stderr=subprocess.PIPE,
+                              stdout=subprocess.DEVNULL, text=True) as process:
+            for line in process.stderr:
+                if line.startswith("step 2"):
+                    (self.path / "runs/run/SAVE").touch()
+                if line.startswith("saved "):
+                    (self.path / "runs/run/STOP").touch()
+            self.assertEqual(process.wait(60), 0)
+        events = [m["event"] for m in self.metrics("runs/run") if "event" in m]
+        self.assertEqual(events, ["start", "save", "stop"])
+
+    def test_memory_stays_within_the_plan(self):
+        # 14 M parameters: a plan of well over 100 MiB.
+        words = ["train", "run.toml", "--model.width", 512, "--model.heads", 8,
+                 "--train.steps", 2, "--train.global_batch", 2, "--eval.sequences", 2]
+        environment = dict(os.environ, XDG_CACHE_HOME=str(self.path / "cache"))
+        with subprocess.Popen([BINARY, *map(str, words)], cwd=self.path, env=environment,
+                              stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        self.assertEqual(process.returncode, 0)
+        plan = json.loads((self.path / "runs/run/plan.json").read_text())
+        planned = sum(plan["tiers"][t]["peak_bytes"] for t in ("device", "host"))
+        self.assertGreater(planned, 100 << 20)
+        if "asan" in str(BINARY) or BINARY.parent.name in ("dev", "tsan"):
+            return  # sanitizers keep shadow memory of their own
+        self.assertLessEqual(usage.ru_maxrss * 1024, planned * 1.05 + (64 << 20))
+
+    def refused(self, done, code, *words):
+        self.assertEqual(done.returncode, code, done.stderr)
+        last = done.stderr.strip().splitlines()[-1]
+        self.assertTrue(last.startswith("sluice: "), done.stderr)
+        for word in words:
+            self.assertIn(word, last)
+
+
+class Refusals(Folder):
+    def check(self, words, code, *parts):
+        before = {p for p in self.path.rglob("*") if "cache" not in p.parts}
+        start = time.monotonic()
+        done = self.sluice(*words)
+        self.assertLess(time.monotonic() - start, 20)
+        self.assertEqual(done.returncode, code, (words, done.stderr))
+        last = done.stderr.strip().splitlines()[-1]
+        self.assertTrue(last.startswith("sluice: "), done.stderr)
+        for part in parts:
+            self.assertIn(part, last)
+        after = {p for p in self.path.rglob("*") if "cache" not in p.parts}
+        self.assertEqual(before, after, "something was left behind")
+
+    def test_config_and_usage(self):
+        self.write("typo.toml", CONFIG.replace("width = 64", "widht = 64"))
+        self.check(["train", "typo.toml"], 2, "widht", "width", "typo.toml:5")
+        self.check(["train", "none.toml"], 2, "none.toml")
+        self.check(["train", "run.toml", "--model.layers", "many"], 2, "layers")
+        self.check(["train", "run.toml", "--train.global_batch", "0"], 2, "global_batch")
+        self.check(["train", "run.toml", "--model.heads", "7"], 2, "heads")
+        self.check(["frobnicate"], 2)
+        self.check(["train", "run.toml", "--no-such-flag"], 2)
+        self.check(["train", "run.toml", "--machine", "none.toml"], 6, "none.toml")
+
+    def test_does_not_fit(self):
+        self.check(["train", "run.toml", "--limits.device", "16KiB"], 3, "device", "bytes",
+                   "--limits.device")
+        self.check(["train", "run.toml", "--limits.device", "4000GiB"], 3, "limits.device")
+        self.check(["plan", "run.toml", "--limits.device", "16KiB"], 3, "device")
+        self.check(["train", "run.toml", "--limits.device", "1MiB", "--limits.host", "256KiB",
+                    "--limits.storage", "64KiB"], 3)
+
+    def test_data(self):
+        self.write("empty.txt", "")
+        self.write("short.txt", "too short")
+        self.write("bad.bin", "not a shard")
+        for name in ("missing.txt", "empty.txt", "short.txt"):
+            self.check(["train", "run.toml", "--data.train", f'["{name}"]'], 4)
+        self.check(["train", "run.toml", "--data.train", '["bad.bin"]', "--model.vocab", 300], 4,
+                   "bad.bin")
+        self.check(["eval", "nowhere"], 2)
+        self.check(["generate", "nowhere"], 4, "nowhere")
+
+    def test_storage(self):
+        words = ["train", "run.toml", "--place.optimizer", "storage", "--limits.storage_path"]
+        self.check([*words, "/dev/shm"], 6, "tmpfs")
+        self.check([*words, self.path / "nowhere"], 6, "nowhere")
+        self.check([*words, self.path / "text.txt"], 6, "text.txt")
+
+    def test_a_run_directory_is_not_taken_twice(self):
+        self.assertEqual(self.sluice("train", "run.toml", "--train.steps", 1).returncode, 0)
+        self.check(["train", "run.toml"], 2, "--overwrite")
+        self.check(["train", "run.toml", "--resume"], 6, "checkpoint")
+        done = self.sluice("train", "run.toml", "--train.steps", 1, "--overwrite")
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_numbers_that_are_not_finite(self):
+        done = self.sluice("train", "run.toml", "--optimizer.lr", "1e30", "--train.steps", 20,
+                           "--schedule.kind", "constant")
+        self.assertEqual(done.returncode, 5, done.stderr)
+        self.assertFalse((self.path / "runs/run/model").exists())
+
+
+class Help(Folder):
+    def test_every_command_has_help_with_an_example(self):
+        for command in ("doctor", "probe", "plan", "train", "verify", "eval", "generate"):
+            done = self.sluice(command, "--help")
+            self.assertEqual(done.returncode, 0)
+            self.assertIn(f"Example: sluice {command}", done.stdout)
+
+    def test_print_config_reads_back_to_itself(self):
+        first = self.sluice("train", "run.toml", "--print-config")
+        self.assertEqual(first.returncode, 0, first.stderr)
+        (self.path / "again.toml").write_text(first.stdout)
+        second = self.sluice("train", "again.toml", "--print-config")
+        strip = lambda text: [l.split("#")[0].strip() for l in text.splitlines()]
+        self.assertEqual(strip(first.stdout), strip(second.stdout))
+
+    def test_doctor_says_which_limit_binds(self):
+        done = self.sluice("doctor", "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("memory", {row["what"] for row in json.loads(done.stdout)})
+
+
+class Verify(Folder):
+    def test_all_digests_are_equal(self):
+        done = self.sluice("verify", "run.toml", "--steps", 2, "--model.layers", 2)
+        self.assertEqual(done.returncode, 0, done.stderr + done.stdout)
+        last = done.stdout.strip().splitlines()[-1]
+        self.assertRegex(last, r"^verify: \d+ placements, all digests equal$")
+        self.assertGreaterEqual(int(last.split()[1]), 40)
+
+
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    unittest.main()

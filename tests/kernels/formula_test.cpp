@@ -57,10 +57,10 @@ TEST(Formula, ActivationsAndDerivativesAreAccurateOnBothSides) {
 
 TEST(Formula, ActivationsStayFiniteForHugeInputs) {
   for (const float x : {-1e4F, -200.0F, 200.0F, 1e4F}) {
-    EXPECT_NEAR(gelu_tanh(x), x < 0 ? 0.0F : x, 1e-30F);
-    EXPECT_NEAR(gelu_tanh_derivative(x), x < 0 ? 0.0F : 1.0F, 1e-30F);
-    EXPECT_NEAR(silu(x), x < 0 ? 0.0F : x, 1e-30F);
-    EXPECT_NEAR(silu_derivative(x), x < 0 ? 0.0F : 1.0F, 1e-30F);
+    EXPECT_NEAR(gelu_tanh(x), x < 0 ? 0.0F : x, 1e-20F);
+    EXPECT_NEAR(gelu_tanh_derivative(x), x < 0 ? 0.0F : 1.0F, 1e-20F);
+    EXPECT_NEAR(silu(x), x < 0 ? 0.0F : x, 1e-20F);
+    EXPECT_NEAR(silu_derivative(x), x < 0 ? 0.0F : 1.0F, 1e-20F);
   }
 }
 

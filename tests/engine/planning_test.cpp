@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+
+// Plans of the shapes that people ask about, on the H200's machine file.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <functional>
+
+#include "devices/machine_file.h"
+#include "engine/model/model.h"
+#include "offload/phase_bound.h"
+#include "offload/plan.h"
+
+namespace sluice {
+namespace {
+
+using literals::operator""_GiB;
+
+Machine h200() {
+  return load_machine(std::filesystem::path(SLUICE_SOURCE_DIR) / "configs/machines/h200.toml");
+}
+
+ModelShape llama(std::int64_t layers, std::int64_t width, std::int64_t heads, std::int64_t ffn) {
+  return {.family = Family::kLlama,
+          .layers = layers,
+          .width = width,
+          .heads = heads,
+          .kv_heads = heads,
+          .head_width = width / heads,
+          .ffn_width = ffn,
+          .vocabulary = 32000,
+          .context = 4096,
+          .tied = false,
+          .bias = false};
+}
+
+TrainingShape bf16(std::int64_t batch, std::int64_t length) {
+  return {.dtype = DType::kBFloat16,
+          .gradient = DType::kBFloat16,
+          .global_batch = batch,
+          .length = length};
+}
+
+TierLimits limits(Bytes device, Bytes host, Bytes storage) {
+  return {.capacity = {device, host, storage}, .source = {"device", "host", "storage"}};
+}
+
+// design.md's bound, on the placement that was chosen.
+void expect_close_to_the_bound(const Plan& plan, const Machine& machine) {
+  const CostModel costs(machine, plan.workload);
+  const ProgramTimes times = times_of(plan.program, costs);
+  const double f = times.forward.compute;
+  const double b = times.backward.compute;
+  const double a = std::max({times.adam, times.lanes[index_of(Lane::kStorageRead)],
+                             times.lanes[index_of(Lane::kStorageWrite)]});
+  const double deferred = b + std::max(f, a);
+  const double bound = std::max({deferred, f + std::max(b, times.backward.up),
+                                 *std::max_element(times.lanes.begin(), times.lanes.end())});
+  EXPECT_LE(plan.forecast.step_seconds, 1.05 * bound)
+      << "step " << plan.forecast.step_seconds << " F " << f << " B " << b << " A " << a;
+  EXPECT_GE(plan.forecast.step_seconds, 0.95 * std::max(f + b, a));
+}
+
+void plan_7b(const std::function<Tier(std::size_t)>& state) {
+  const Model model = make_model(llama(32, 4096, 32, 11008), bf16(8, 4096));
+  const Machine machine = h200();
+  PlanRequest request{.global_batch = 8};
+  const std::size_t flats = model.workload(1).flats.size();
+  request.states.resize(flats);
+  for (std::size_t f = 0; f < flats; ++f) request.states[f] = state(f);
+  const PlanResult result = make_plan(model, request, limits(130_GiB, 200_GiB, 2000_GiB), machine);
+  ASSERT_TRUE(std::holds_alternative<Plan>(result));
+  expect_close_to_the_bound(std::get<Plan>(result), machine);
+}
+
+TEST(Planning, SevenBillionWithStateOnTheHostIsCloseToTheBound) {
+  plan_7b([](std::size_t) { return Tier::kHost; });
+}
+TEST(Planning, SevenBillionWithStateOnStorageIsCloseToTheBound) {
+  plan_7b([](std::size_t) { return Tier::kStorage; });
+}
+TEST(Planning, SevenBillionWithHalfTheStateOnStorageIsCloseToTheBound) {
+  plan_7b([](std::size_t f) { return f % 2 == 0 ? Tier::kHost : Tier::kStorage; });
+}
+
+// That these take seconds and not minutes is for the benchmark to say; here, that a
+// Program stays small however large the model is.
+TEST(Planning, AHundredAndSeventyFiveBillionIsPlanned) {
+  const Model model = make_model(llama(96, 12288, 96, 32768), bf16(32, 2048));
+  PlanRequest request{.global_batch = 32};
+  request.sequences = 1;
+  const PlanResult result = make_plan(model, request, limits(130_GiB, 2000_GiB, 8000_GiB), h200());
+  ASSERT_TRUE(std::holds_alternative<Plan>(result));
+  const Plan& plan = std::get<Plan>(result);
+  EXPECT_GT(plan.workload.parameters(), 170'000'000'000);
+  EXPECT_LT(plan.program.operations.size(), 200'000U);
+}
+
+TEST(Planning, ATrillionIsPlanned) {
+  const Model model = make_model(llama(128, 25600, 160, 68000), bf16(64, 2048));
+  PlanRequest request{.global_batch = 64};
+  request.sequences = 1;
+  const PlanResult result = make_plan(model, request, limits(190_GiB, 4000_GiB, 30000_GiB), h200());
+  ASSERT_TRUE(std::holds_alternative<Plan>(result));
+  EXPECT_GT(std::get<Plan>(result).workload.parameters(), 990'000'000'000);
+}
+
+}  // namespace
+}  // namespace sluice

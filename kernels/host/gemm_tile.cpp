@@ -21,44 +21,116 @@ using Vector = hn::Vec<Floats>;
 
 // A micro-tile of kRows x 2 vectors of c lives in registers: 24 accumulators of the
 // 32 registers of AVX-512, 12 of 16 elsewhere.
-constexpr std::int64_t kWidth = hn::MaxLanes(Floats());
+constexpr int kWidth = hn::MaxLanes(Floats());
 #if HWY_TARGET <= HWY_AVX3
 constexpr int kRows = 12;
 #else
 constexpr int kRows = 6;
 #endif
-constexpr std::int64_t kColumns = 2 * kWidth;
+constexpr int kColumns = 2 * kWidth;
 
-// Packs `width` (at most `panel`) rows of an operand, `depth` long, as
-// to[depth][panel], padded with zeros. Element (row, d) is from[row * row_stride + d *
-// depth_stride].
+#if HWY_TARGET == HWY_SCALAR
+// Writes the transpose of 4 rows x 4: row d of it to to + d * step.
 template <typename T>
-void pack_panel(const T* from, std::int64_t row_stride, std::int64_t depth_stride,
-                std::int64_t width, std::int64_t panel, std::int64_t depth, float* to) {
-  if (row_stride == 1 && width == panel) {
-    for (std::int64_t d = 0; d < depth; ++d) {
-      for (std::int64_t i = 0; i < panel; ++i) {
-        to[d * panel + i] = to_float(from[d * depth_stride + i]);
-      }
-    }
-    return;
+void transpose_quad(const T* from, std::int64_t stride, float* to, std::int64_t step) {
+  for (int d = 0; d < 4; ++d) {
+    for (int i = 0; i < 4; ++i) to[d * step + i] = to_float(from[i * stride + d]);
   }
-  if (width < panel) std::fill_n(to, depth * panel, 0.0F);
-  for (std::int64_t i = 0; i < width; ++i) {
-    const T* row = from + i * row_stride;
-    for (std::int64_t d = 0; d < depth; ++d) to[d * panel + i] = to_float(row[d * depth_stride]);
+}
+#else
+using Quad = hn::FixedTag<float, 4>;
+
+HWY_INLINE hn::Vec<Quad> load_quad(const float* from) { return hn::LoadU(Quad(), from); }
+HWY_INLINE hn::Vec<Quad> load_quad(const bf16* from) {
+  const hn::Rebind<std::uint16_t, Quad> narrow;
+  const hn::Rebind<std::uint32_t, Quad> wide;
+  const auto bits = hn::PromoteTo(wide, hn::LoadU(narrow, &from->bits));
+  return hn::BitCast(Quad(), hn::ShiftLeft<16>(bits));
+}
+
+// Writes the transpose of 4 rows x 4: row d of it to to + d * step.
+template <typename T>
+HWY_INLINE void transpose_quad(const T* from, std::int64_t stride, float* to, std::int64_t step) {
+  const Quad d;
+  const auto r0 = load_quad(from);
+  const auto r1 = load_quad(from + stride);
+  const auto r2 = load_quad(from + 2 * stride);
+  const auto r3 = load_quad(from + 3 * stride);
+  const auto low02 = hn::InterleaveLower(d, r0, r2);
+  const auto low13 = hn::InterleaveLower(d, r1, r3);
+  const auto high02 = hn::InterleaveUpper(d, r0, r2);
+  const auto high13 = hn::InterleaveUpper(d, r1, r3);
+  hn::StoreU(hn::InterleaveLower(d, low02, low13), d, to);
+  hn::StoreU(hn::InterleaveUpper(d, low02, low13), d, to + step);
+  hn::StoreU(hn::InterleaveLower(d, high02, high13), d, to + 2 * step);
+  hn::StoreU(hn::InterleaveUpper(d, high02, high13), d, to + 3 * step);
+}
+#endif
+
+// Copies kPanel elements, of which `rows` exist; the rest become zeros.
+template <int kPanel, typename T>
+HWY_INLINE void copy_panel_row(const T* from, std::int64_t rows, float* HWY_RESTRICT to) {
+  if (rows >= kPanel) {
+#pragma GCC unroll 32
+    for (int i = 0; i < kPanel; ++i) to[i] = to_float(from[i]);
+  } else {
+    for (std::int64_t i = 0; i < kPanel; ++i) to[i] = i < rows ? to_float(from[i]) : 0.0F;
   }
 }
 
-// Packs rows [0, rows) x depth [first, first + depth) of `view` in panels.
-void pack(const MatrixView& view, bool rows_contiguous, std::int64_t rows, std::int64_t first,
-          std::int64_t depth, std::int64_t panel, float* to) {
-  const std::int64_t row_stride = rows_contiguous ? 1 : view.stride;
-  const std::int64_t depth_stride = rows_contiguous ? view.stride : 1;
+// A panel is kPanel rows of an operand, `depth` long, stored as panel[depth][kPanel];
+// rows that do not exist are zeros. Here element d of row i is from[d * stride + i]. In
+// blocks of depth, so that a cache line that two panels share is still there for the second.
+template <int kPanel, typename T>
+void pack_across(const T* from, std::int64_t stride, std::int64_t rows, std::int64_t depth,
+                 float* HWY_RESTRICT to) {
+  constexpr std::int64_t kBlock = 16;
+  for (std::int64_t first = 0; first < depth; first += kBlock) {
+    const std::int64_t last = std::min(depth, first + kBlock);
+    for (std::int64_t row = 0; row < rows; row += kPanel) {
+      float* panel = to + row * depth;
+      for (std::int64_t d = first; d < last; ++d) {
+        copy_panel_row<kPanel>(from + d * stride + row, rows - row, panel + d * kPanel);
+      }
+    }
+  }
+}
+
+// One panel where element d of row i is from[i * stride + d]: a transposition.
+template <int kPanel, typename T>
+void pack_along(const T* from, std::int64_t stride, std::int64_t rows, std::int64_t depth,
+                float* HWY_RESTRICT to) {
+  if (rows < kPanel) std::fill_n(to, depth * kPanel, 0.0F);
+  std::int64_t i = 0;
+  for (; i + 4 <= rows; i += 4) {
+    std::int64_t d = 0;
+    for (; d + 4 <= depth; d += 4) {
+      transpose_quad(from + i * stride + d, stride, to + d * kPanel + i, kPanel);
+    }
+    for (; d < depth; ++d) {
+      for (int r = 0; r < 4; ++r) to[d * kPanel + i + r] = to_float(from[(i + r) * stride + d]);
+    }
+  }
+  for (; i < rows; ++i) {
+    for (std::int64_t d = 0; d < depth; ++d) {
+      to[d * kPanel + i] = to_float(from[i * stride + d]);
+    }
+  }
+}
+
+// Packs rows [0, rows) x depth [first, first + depth) of an operand in panels. `across`:
+// its rows are the short way of memory.
+template <int kPanel>
+void pack(const MatrixView& view, bool across, std::int64_t rows, std::int64_t first,
+          std::int64_t depth, float* to) {
   with_type(view.dtype, [&]<typename T>(T) {
-    for (std::int64_t row = 0; row < rows; row += panel) {
-      pack_panel(at<T>(view.data, row * row_stride + first * depth_stride), row_stride,
-                 depth_stride, std::min(panel, rows - row), panel, depth, to + row * depth);
+    if (across) {
+      pack_across<kPanel>(at<T>(view.data, first * view.stride), view.stride, rows, depth, to);
+      return;
+    }
+    for (std::int64_t row = 0; row < rows; row += kPanel) {
+      pack_along<kPanel>(at<T>(view.data, row * view.stride + first), view.stride,
+                         std::min<std::int64_t>(kPanel, rows - row), depth, to + row * depth);
     }
   });
 }
@@ -71,7 +143,11 @@ HWY_INLINE void micro_tile(const float* HWY_RESTRICT a, const float* HWY_RESTRIC
   Vector left[kRows];
   Vector right[kRows];
 #pragma GCC unroll 12
-  for (int i = 0; i < kRows; ++i) left[i] = right[i] = hn::Zero(d);
+  for (int i = 0; i < kRows; ++i) {
+    left[i] = right[i] = hn::Zero(d);
+    __builtin_prefetch(c + i * c_stride);
+    __builtin_prefetch(c + i * c_stride + kColumns - 1);
+  }
   for (std::int64_t p = 0; p < depth; ++p) {
     const Vector b0 = hn::Load(d, b + p * kColumns);
     const Vector b1 = hn::Load(d, b + p * kColumns + kWidth);
@@ -115,8 +191,8 @@ void multiply_blocks(const GemmTile& t) {
   for (std::int64_t first = 0; first < t.k; first += kGemmDepth) {
     const std::int64_t depth = std::min(kGemmDepth, t.k - first);
     const bool add = t.accumulate || first > 0;
-    pack(t.a, t.a.transposed, t.m, first, depth, kRows, a);
-    pack(t.b, !t.b.transposed, t.n, first, depth, kColumns, b);
+    pack<kRows>(t.a, t.a.transposed, t.m, first, depth, a);
+    pack<kColumns>(t.b, !t.b.transposed, t.n, first, depth, b);
     for (std::int64_t j = 0; j < t.n; j += kColumns) {
       for (std::int64_t i = 0; i < t.m; i += kRows) {
         float* c = t.c + i * t.c_stride + j;

@@ -13,13 +13,17 @@ struct TileSize {
 
 // Large tiles reuse what they pack; small ones give every core some of a small
 // output. Results do not depend on the choice (gemm_tile.h).
-TileSize tile_size(std::int64_t m, std::int64_t n) {
-  constexpr TileSize kSizes[] = {{kMaxTileRows, kMaxTileColumns}, {96, 128}, {48, 64}};
+TileSize tile_size(const Matmul& a) {
+  constexpr TileSize kSizes[] = {{kMaxTileRows, kMaxTileColumns}, {96, 128}, {66, 64}};
   constexpr std::int64_t kEnoughTiles = 8;
+  constexpr std::int64_t kWorthAThread = 1 << 20;  // multiply-adds per tile
+  TileSize chosen = kSizes[0];
   for (const TileSize& size : kSizes) {
-    if (divide_up(m, size.rows) * divide_up(n, size.columns) >= kEnoughTiles) return size;
+    if (size.rows * size.columns * a.k < kWorthAThread) break;
+    chosen = size;
+    if (divide_up(a.m, size.rows) * divide_up(a.n, size.columns) >= kEnoughTiles) break;
   }
-  return kSizes[2];
+  return chosen;
 }
 
 // What c holds before the product is added, as fp32: bias, plus c where accumulated.
@@ -77,7 +81,7 @@ void multiply_one(const Matmul& a, std::int64_t row, std::int64_t column, TileSi
 }  // namespace
 
 void run_on_host(Workers& workers, const Matmul& a) {
-  const TileSize size = tile_size(a.m, a.n);
+  const TileSize size = tile_size(a);
   const std::int64_t across = divide_up(a.n, size.columns);
   workers.for_each(divide_up(a.m, size.rows) * across, [&](std::int64_t i) {
     multiply_one(a, i / across * size.rows, i % across * size.columns, size);

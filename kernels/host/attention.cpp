@@ -27,11 +27,9 @@ struct RunningRows {
 // beyond, and corrects the row's sum and output for a new maximum.
 void absorb_row(float* scores, std::int64_t keys, std::int64_t visible, float scale,
                 RunningRows& rows, std::int64_t i, float* out, std::int64_t width) {
-  float maximum = rows.maximum[i];
-  for (std::int64_t j = 0; j < visible; ++j) {
-    scores[j] *= scale;
-    maximum = maximum < scores[j] ? scores[j] : maximum;
-  }
+  for (std::int64_t j = 0; j < visible; ++j) scores[j] *= scale;
+  const float maximum =
+      std::max(rows.maximum[i], lane_maximum(visible, [&](std::int64_t j) { return scores[j]; }));
 #pragma GCC ivdep
   for (std::int64_t j = 0; j < visible; ++j) scores[j] = softmax_term(scores[j], maximum);
   std::fill(scores + visible, scores + keys, 0.0F);

@@ -5,8 +5,6 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
-#include <limits>
-
 #include "devices/base/error.h"
 #include "kernels/host/loops.h"
 #include "kernels/host_kernels.h"
@@ -15,22 +13,6 @@
 HWY_BEFORE_NAMESPACE();
 namespace sluice {
 namespace HWY_NAMESPACE {
-
-template <typename T>
-float row_maximum(const T* x, std::int64_t count) {
-  float lanes[kLanes];
-  std::fill_n(lanes, kLanes, -std::numeric_limits<float>::infinity());
-  std::int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-#pragma GCC unroll 16
-    for (std::int64_t j = 0; j < kLanes; ++j) {
-      const float v = to_float(x[i + j]);
-      lanes[j] = lanes[j] < v ? v : lanes[j];
-    }
-  }
-  for (; i < count; ++i) lanes[0] = std::max(lanes[0], to_float(x[i]));
-  return *std::max_element(lanes, lanes + kLanes);
-}
 
 template <typename T>
 void cross_entropy_row(const CrossEntropy& a, std::int64_t row) {
@@ -42,7 +24,7 @@ void cross_entropy_row(const CrossEntropy& a, std::int64_t row) {
     return;
   }
   SLUICE_CHECK(target < a.vocabulary);
-  const float maximum = row_maximum(x, a.vocabulary);
+  const float maximum = lane_maximum(a.vocabulary, [&](std::int64_t i) { return to_float(x[i]); });
   const float sum = lane_sum<float>(
       a.vocabulary, [&](std::int64_t i) { return softmax_term(to_float(x[i]), maximum); });
   // Sums from the maximum: log_of_sum first would round to the size of the logits.

@@ -101,20 +101,16 @@ template <int kPanel, typename T>
 void pack_along(const T* from, std::int64_t stride, std::int64_t rows, std::int64_t depth,
                 float* HWY_RESTRICT to) {
   if (rows < kPanel) std::fill_n(to, depth * kPanel, 0.0F);
-  std::int64_t i = 0;
-  for (; i + 4 <= rows; i += 4) {
-    std::int64_t d = 0;
-    for (; d + 4 <= depth; d += 4) {
-      transpose_quad(from + i * stride + d, stride, to + d * kPanel + i, kPanel);
-    }
-    for (; d < depth; ++d) {
-      for (int r = 0; r < 4; ++r) to[d * kPanel + i + r] = to_float(from[(i + r) * stride + d]);
+  const std::int64_t whole = rows < 4 ? 0 : depth / 4 * 4;
+  for (std::int64_t i = 0; i < rows && whole > 0; i += 4) {
+    const std::int64_t row = std::min(i, rows - 4);  // the last four may overlap the ones before
+    for (std::int64_t d = 0; d < whole; d += 4) {
+      transpose_quad(from + row * stride + d, stride, to + d * kPanel + row, kPanel);
     }
   }
-  for (; i < rows; ++i) {
-    for (std::int64_t d = 0; d < depth; ++d) {
+  for (std::int64_t i = 0; i < rows; ++i) {
+    for (std::int64_t d = whole; d < depth; ++d)
       to[d * kPanel + i] = to_float(from[i * stride + d]);
-    }
   }
 }
 

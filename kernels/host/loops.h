@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 
 #include "devices/base/dtype.h"
 #include "devices/base/units.h"
@@ -68,6 +69,32 @@ SLUICE_FORMULA Number lane_sum(std::int64_t count, const Term& term) {
   for (std::int64_t j = 0; i < count; ++i, ++j) lanes[j] += term(i);
   for (std::int64_t half = kLanes / 2; half > 0; half /= 2) {
     for (std::int64_t j = 0; j < half; ++j) lanes[j] += lanes[j + half];
+  }
+  return lanes[0];
+}
+
+// The largest of term(0) ... term(count - 1); -infinity where there is none. NaN is
+// passed over.
+template <typename Term>
+SLUICE_FORMULA float lane_maximum(std::int64_t count, const Term& term) {
+  float lanes[kLanes];
+  for (float& lane : lanes) lane = -std::numeric_limits<float>::infinity();
+  std::int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+#pragma GCC unroll 16
+    for (std::int64_t j = 0; j < kLanes; ++j) {
+      const float v = term(i + j);
+      lanes[j] = lanes[j] < v ? v : lanes[j];
+    }
+  }
+  for (std::int64_t j = 0; i < count; ++i, ++j) {
+    const float v = term(i);
+    lanes[j] = lanes[j] < v ? v : lanes[j];
+  }
+  for (std::int64_t half = kLanes / 2; half > 0; half /= 2) {
+    for (std::int64_t j = 0; j < half; ++j) {
+      lanes[j] = lanes[j] < lanes[j + half] ? lanes[j + half] : lanes[j];
+    }
   }
   return lanes[0];
 }

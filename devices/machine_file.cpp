@@ -15,6 +15,7 @@
 
 #include "devices/base/error.h"
 #include "devices/base/format.h"
+#include "devices/machine_text.h"
 
 namespace sluice {
 namespace {
@@ -193,6 +194,8 @@ std::string quoted(const std::string& text) {
   return stream.str();
 }
 
+}  // namespace
+
 std::string to_toml(const Machine& machine) {
   std::string text = fmt::format(
       "format = \"sluice-machine\"\nversion = 1\nname = {}\nprovenance = {}\ndevice = {}\n\n"
@@ -220,8 +223,6 @@ std::string to_toml(const Machine& machine) {
   }
   return text;
 }
-
-}  // namespace
 
 Machine load_machine(const std::filesystem::path& path) {
   const std::string file = path.string();

@@ -5,7 +5,6 @@
 // The commands of `sluice`, behind their command lines: each takes plain options,
 // prints results on standard output, and returns an exit code or throws Error.
 
-#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -18,17 +17,22 @@
 
 namespace sluice {
 
-int run_doctor(bool json);
+struct DoctorOptions {
+  bool json = false;
+  std::filesystem::path storage;  // the folder to examine as storage
+};
+int run_doctor(const DoctorOptions& options);
 
 struct ProbeOptions {
   std::string out;  // "-": standard output; empty: the cached file of this machine
   bool quick = false;
+  std::filesystem::path storage;  // the folder whose drive is measured
 };
 int run_probe(const ProbeOptions& options);
 
 struct PlanOptions {
   std::optional<std::filesystem::path> machine;
-  std::string json, trace;  // "-": standard output
+  std::string json, trace;  // "-": standard output, one of them at most
 };
 int run_plan(const LoadedConfig& loaded, const PlanOptions& options);
 
@@ -41,12 +45,10 @@ struct EvalOptions {
   std::vector<std::string> data;  // empty: that of the config
   std::string json;               // "-": standard output
   std::vector<ConfigFlag> flags;
+  bool print_config = false;
 };
 int run_eval(const EvalOptions& options);
 
 int run_generate(const std::filesystem::path& model, const GenerateOptions& options);
-
-// Writes `text` to `path`, or to standard output for "-". Error{kIo}.
-void write_output(const std::string& path, const std::string& text);
 
 }  // namespace sluice

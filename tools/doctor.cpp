@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Sluice developers
 #include <fmt/format.h>
+#include <stdlib.h>
+#include <sys/utsname.h>
 
+#include <oneapi/tbb/version.h>
 #include <nlohmann/json.hpp>
 #include <vector>
 
@@ -10,6 +13,7 @@
 #include "devices/machine_file.h"
 #include "devices/storage.h"
 #include "devices/topology.h"
+#include "engine/run/limits.h"
 #include "tools/commands.h"
 
 namespace sluice {
@@ -20,9 +24,32 @@ struct Finding {
   std::string mend;  // what to type; empty: nothing is missing
 };
 
+// A folder for a moment, so that a run that uses the folder above is not disturbed.
+class TrialFolder {
+ public:
+  explicit TrialFolder(const std::filesystem::path& above) {
+    std::string name = (above / ".sluice-doctor-XXXXXX").string();
+    if (::mkdtemp(name.data()) == nullptr) {
+      throw Error(ErrorKind::kIo, with_errno(above.string() + ": cannot be written", errno));
+    }
+    path_ = name;
+  }
+  ~TrialFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  TrialFolder(const TrialFolder&) = delete;
+  TrialFolder& operator=(const TrialFolder&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
 // Tries a back end on a small file: the one way to know.
 Finding try_storage(const std::filesystem::path& folder, StorageBackend backend,
-                    const std::string& name) {
+                    const std::string& name, const std::string& mend) {
   Finding finding{.what = "storage by " + name};
   try {
     const auto storage =
@@ -30,59 +57,84 @@ Finding try_storage(const std::filesystem::path& folder, StorageBackend backend,
     finding.value = "works: " + storage->description();
   } catch (const Error& error) {
     finding.value = error.what();
-    finding.mend = "pass --limits.io threads, or give another --limits.storage_path";
+    finding.mend = mend;
   }
   return finding;
 }
 
-std::vector<Finding> examine() {
-  const MachineLimits limits = effective_limits();
-  const std::filesystem::path here = std::filesystem::current_path();
-  const FolderLimits disk = folder_limits(here);
+void examine_storage(const std::filesystem::path& folder, std::vector<Finding>& found) {
+  const std::string another = "give --limits.storage_path a writable folder on a local drive";
+  Finding disk{"storage folder", folder.string(), ""};
+  try {
+    check_storage_folder(folder);
+    const FolderLimits limits = folder_limits(folder);
+    disk.value +=
+        fmt::format(": {} free on {}", format_bytes(limits.free), limits.file_system.name);
+    if (limits.file_system.kind == FileSystemKind::kNetwork) disk.mend = another;
+  } catch (const Error& error) {
+    disk.value = error.what();
+    disk.mend = another;
+    found.push_back(disk);
+    return;
+  }
+  found.push_back(disk);
+  const TrialFolder trial(folder);
+  found.push_back(try_storage(trial.path(), StorageBackend::kUring, "io_uring",
+                              "sysctl kernel.io_uring_disabled=0, and allow io_uring in the "
+                              "container; until then threads are used, at more CPU"));
+  found.push_back(try_storage(trial.path(), StorageBackend::kThreads, "threads", another));
+}
+
+std::vector<Finding> examine_machine(const MachineLimits& limits) {
   std::vector<Finding> found;
+  utsname system{};
+  static_cast<void>(::uname(&system));
+  found.push_back({"sluice",
+                   fmt::format("{}, oneTBB {}, {} {}", SLUICE_VERSION, TBB_runtime_version(),
+                               system.sysname, system.release),
+                   ""});
   found.push_back({"processor", fmt::format("{}, {}", limits.cpu_model, limits.simd), ""});
-  found.push_back(
-      {"threads",
-       fmt::format("{} of {} physical cores, {} NUMA node(s), limited by {}", limits.cpu.threads,
-                   limits.cpu.physical_cores, limits.cpu.numa_nodes, limits.cpu.source),
-       ""});
+  found.push_back({"threads",
+                   fmt::format("{} on {} physical cores, {} NUMA node{}; {} binds",
+                               limits.cpu.threads, limits.cpu.physical_cores, limits.cpu.numa_nodes,
+                               limits.cpu.numa_nodes == 1 ? "" : "s", limits.cpu.source),
+                   ""});
   found.push_back(
       {"memory",
        fmt::format("{} free of {} installed; {} binds at {}", format_bytes(limits.ram.available),
                    format_bytes(limits.ram_installed), limits.ram.source,
                    format_bytes(limits.ram.total)),
        ""});
+  const bool little = limits.locked_memory && limits.locked_memory->value < (64 << 20);
   found.push_back({"locked memory",
                    limits.locked_memory ? format_bytes(*limits.locked_memory) : "no limit",
-                   limits.locked_memory && limits.locked_memory->value < (64 << 20)
-                       ? "ulimit -l unlimited (faster io_uring transfers)"
-                       : ""});
-  const bool memory = disk.file_system.kind == FileSystemKind::kMemory;
-  found.push_back({"disk here",
-                   fmt::format("{} free on {}", format_bytes(disk.free), disk.file_system.name),
-                   memory ? "give --limits.storage_path a folder on a drive" : ""});
-  if (!memory) {
-    found.push_back(try_storage(here, StorageBackend::kUring, "io_uring"));
-    found.push_back(try_storage(here, StorageBackend::kThreads, "threads"));
-  }
+                   little ? "ulimit -l unlimited (registered buffers: faster io_uring)" : ""});
+  return found;
+}
+
+std::vector<Finding> examine(const std::filesystem::path& storage) {
+  const MachineLimits limits = effective_limits();
+  std::vector<Finding> found = examine_machine(limits);
+  examine_storage(storage, found);
   const std::filesystem::path cached = cached_machine_path(limits);
   const bool probed = std::filesystem::exists(cached);
-  found.push_back({"machine file", probed ? cached.string() : "none: forecasts use defaults",
+  found.push_back({"machine file", probed ? cached.string() : "none: forecasts rest on defaults",
                    probed ? "" : "sluice probe"});
-  found.push_back({"accelerators", "host (this build has no CUDA)", ""});
+  found.push_back({"accelerators", "host (CUDA is not built in)", ""});
   return found;
 }
 
 }  // namespace
 
-int run_doctor(bool json) {
-  const std::vector<Finding> found = examine();
-  if (json) {
+int run_doctor(const DoctorOptions& options) {
+  const std::vector<Finding> found = examine(options.storage);
+  if (options.json) {
     nlohmann::ordered_json rows = nlohmann::ordered_json::array();
     for (const Finding& finding : found) {
       rows.push_back({{"what", finding.what}, {"value", finding.value}, {"mend", finding.mend}});
     }
-    fmt::print("{}\n", rows.dump(2));
+    const auto lossy = nlohmann::ordered_json::error_handler_t::replace;
+    fmt::print("{}\n", rows.dump(2, ' ', false, lossy));
     return 0;
   }
   for (const Finding& finding : found) {

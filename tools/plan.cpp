@@ -2,14 +2,22 @@
 // SPDX-FileCopyrightText: The Sluice developers
 #include <fmt/format.h>
 
+#include "devices/base/error.h"
 #include "engine/files/trace.h"
 #include "engine/run/step_log.h"
 #include "offload/plan_json.h"
 #include "tools/commands.h"
+#include "tools/output.h"
 
 namespace sluice {
 
 int run_plan(const LoadedConfig& loaded, const PlanOptions& options) {
+  if (options.json == "-" && options.trace == "-") {
+    throw Error(ErrorKind::kConfig,
+                "--json - and --trace - share standard output: give one of them a file");
+  }
+  require_writable(options.json);
+  require_writable(options.trace);
   const std::filesystem::path storage = loaded.config.limits.storage_path.empty()
                                             ? std::filesystem::path("runs") / loaded.name
                                             : loaded.config.limits.storage_path;
@@ -23,9 +31,7 @@ int run_plan(const LoadedConfig& loaded, const PlanOptions& options) {
   }
   const Plan& plan = std::get<Plan>(run.result);
   if (page) fmt::print("{}", describe(plan, run.machine));
-  if (!options.trace.empty()) {
-    write_trace(options.trace == "-" ? "/dev/stdout" : options.trace, forecast_spans(plan), {});
-  }
+  if (!options.trace.empty()) write_output(options.trace, trace_text(forecast_spans(plan), {}));
   return 0;
 }
 

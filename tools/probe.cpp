@@ -4,16 +4,17 @@
 #include <unistd.h>
 
 #include <array>
-#include <fstream>
-#include <iterator>
 
 #include "devices/base/format.h"
 #include "devices/base/log.h"
 #include "devices/machine_file.h"
+#include "devices/machine_text.h"
 #include "devices/probe/probe.h"
 #include "devices/registry.h"
+#include "engine/run/limits.h"
 #include "kernels/rates.h"
 #include "tools/commands.h"
+#include "tools/output.h"
 
 namespace sluice {
 namespace {
@@ -52,7 +53,7 @@ void measure_compute(Machine& machine, int threads, bool quick) {
   machine.memory = measure_memory_update(workers, quick);
 }
 
-Machine measure(bool quick) {
+Machine measure(const std::filesystem::path& folder, bool quick) {
   const MachineLimits limits = effective_limits();
   Machine machine = default_machine(limits);
   std::array<char, 256> host{};
@@ -61,7 +62,6 @@ Machine measure(bool quick) {
   machine.provenance = "measured";
   machine.cores = limits.cpu.physical_cores;
   measure_compute(machine, limits.cpu.threads, quick);
-  const std::filesystem::path folder = std::filesystem::current_path();
   const StorageRates storage = measure_storage(folder, Bytes{quick ? 128 << 20 : 512 << 20}, quick);
   machine.storage_read = storage.read;
   machine.storage_write = storage.write;
@@ -72,17 +72,18 @@ Machine measure(bool quick) {
   return machine;
 }
 
-void show(const Machine& m) {
-  const auto row = [](const std::string& what, const std::string& value) {
-    log_info(fmt::format("  {:<32}{}", what, value));
+std::string table_of(const Machine& m) {
+  std::string text = fmt::format("machine {}: {} cores\n", m.name, m.cores);
+  const auto row = [&](const std::string& what, const std::string& value) {
+    text += fmt::format("  {:<32}{}\n", what, value);
   };
-  log_info(fmt::format("machine {}: {} cores", m.name, m.cores));
+  const auto flops = [](double rate) { return fmt::format("{:.1f} GFLOP/s", rate / 1e9); };
   for (const GemmPoint& point : m.gemm) {
     row(fmt::format("gemm {} {}x{}x{}", name_of(point.dtype), point.m, point.n, point.k),
-        fmt::format("{:.1f} GFLOP/s", point.flops_per_second / 1e9));
+        flops(point.flops_per_second));
   }
-  row("attention fp32", fmt::format("{:.1f} GFLOP/s", m.attention_fp32 / 1e9));
-  row("attention bf16", fmt::format("{:.1f} GFLOP/s", m.attention_bf16 / 1e9));
+  row("attention fp32", flops(m.attention_fp32));
+  row("attention bf16", flops(m.attention_bf16));
   row("elementwise", format_rate(m.elementwise));
   row("kernel launch", format_seconds(m.launch));
   row("host to device", format_rate(m.host_to_device));
@@ -91,26 +92,31 @@ void show(const Machine& m) {
   row("Adam on the host", format_rate(m.host_adam));
   row("storage read", format_rate(m.storage_read));
   row("storage write", format_rate(m.storage_write));
+  return text;
 }
 
 }  // namespace
 
 int run_probe(const ProbeOptions& options) {
-  const Machine machine = measure(options.quick);
-  show(machine);
+  // What cannot be had is refused before the seconds of measuring.
+  check_storage_folder(options.storage);
+  require_writable(options.out);
+  log_info("measuring; other work on this machine would spoil the figures");
+  const Machine machine = measure(options.storage, options.quick);
   if (options.out == "-") {
-    const std::filesystem::path path =
-        std::filesystem::temp_directory_path() / fmt::format("sluice-probe-{}.toml", getpid());
-    save_machine(machine, path);
-    std::ifstream file(path);
-    write_output("-", std::string(std::istreambuf_iterator<char>(file), {}));
-    std::filesystem::remove(path);
+    log_info(table_of(machine));
+    write_output("-", to_toml(machine));
     return 0;
   }
-  const std::filesystem::path path = options.out.empty() ? cached_machine_path(effective_limits())
-                                                         : std::filesystem::path(options.out);
-  save_machine(machine, path);
-  fmt::print("{}\n", path.string());
+  fmt::print("{}", table_of(machine));
+  if (options.out.empty()) {
+    const std::filesystem::path cached = cached_machine_path(effective_limits());
+    save_machine(machine, cached);
+    fmt::print("{}\n", cached.string());
+  } else {
+    write_output(options.out, to_toml(machine));
+    fmt::print("{}\n", options.out);
+  }
   return 0;
 }
 

@@ -5,6 +5,7 @@
 // The one table of config keys. Files, flags, aliases, --print-config, help and
 // error texts are all derived from it.
 
+#include <cstddef>
 #include <filesystem>
 #include <functional>
 #include <string>
@@ -35,5 +36,8 @@ const Key* find_key(std::string_view name);
 
 // The name nearest to one that find_key does not know.
 std::string nearest_key(std::string_view name);
+
+// Insertions, deletions and replacements that turn `a` into `b`.
+std::size_t edit_distance(std::string_view a, std::string_view b);
 
 }  // namespace sluice

@@ -73,13 +73,18 @@ void add_process(Json& events, int process, const char* name, const std::vector<
 
 }  // namespace
 
-void write_trace(const std::filesystem::path& path, const std::vector<TraceSpan>& forecast,
-                 const std::vector<TraceSpan>& measurement) {
+std::string trace_text(const std::vector<TraceSpan>& forecast,
+                       const std::vector<TraceSpan>& measurement) {
   Json events = Json::array();
   add_process(events, 1, "forecast", forecast);
   add_process(events, 2, "measurement", measurement);
   const Json trace{{"displayTimeUnit", "ms"}, {"traceEvents", std::move(events)}};
-  replace_file(path, trace.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
+  return trace.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+void write_trace(const std::filesystem::path& path, const std::vector<TraceSpan>& forecast,
+                 const std::vector<TraceSpan>& measurement) {
+  replace_file(path, trace_text(forecast, measurement));
 }
 
 }  // namespace sluice

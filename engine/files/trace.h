@@ -21,9 +21,12 @@ struct TraceSpan {
   std::vector<std::pair<std::string, std::string>> args = {};
 };
 
-// Replaces the file. Rows come in the order in which lanes first appear; spans
-// of a lane that overlap, as transfers in flight do, get further rows "lane (2)".
-// Errors   Error{kIo}.
+// Rows come in the order in which lanes first appear; spans of a lane that overlap,
+// as transfers in flight do, get further rows "lane (2)".
+std::string trace_text(const std::vector<TraceSpan>& forecast,
+                       const std::vector<TraceSpan>& measurement);
+
+// Replaces the file. Error{kIo}.
 void write_trace(const std::filesystem::path& path, const std::vector<TraceSpan>& forecast,
                  const std::vector<TraceSpan>& measurement);
 

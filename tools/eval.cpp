@@ -2,15 +2,16 @@
 // SPDX-FileCopyrightText: The Sluice developers
 #include <fmt/format.h>
 
-#include <fstream>
-#include <iostream>
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "devices/base/error.h"
+#include "engine/data/token_source.h"
 #include "engine/files/model_json.h"
 #include "engine/run/evaluate.h"
 #include "engine/run/saved_model.h"
 #include "tools/commands.h"
+#include "tools/output.h"
 
 namespace sluice {
 namespace {
@@ -22,26 +23,32 @@ struct EvalInput {
   std::int64_t length = 0;
 };
 
-// A run directory brings its config; a model folder only its shape; a config names
-// a model folder or the run it made.
-EvalInput eval_input(const EvalOptions& options) {
+// A run directory brings its config; a config names a model folder or the run it made;
+// a model folder brings its shape, and the flags all else.
+LoadedConfig eval_config(const EvalOptions& options, bool is_folder) {
   const std::filesystem::path path = options.what;
-  EvalInput input;
-  if (std::filesystem::is_directory(path) && !std::filesystem::exists(path / "config.toml")) {
-    input.model = model_folder_of(path);
-    input.length = read_model_json(input.model).context;
+  if (!is_folder) return load_config(path, options.flags);
+  if (std::filesystem::exists(path / "config.toml")) {
+    return load_config(path / "config.toml", options.flags);
+  }
+  std::vector<ConfigFlag> flags = {{"model.path", model_folder_of(path).string()}};
+  flags.insert(flags.end(), options.flags.begin(), options.flags.end());
+  return load_config("", flags);
+}
+
+EvalInput eval_input(const EvalOptions& options, const LoadedConfig& loaded, bool is_folder) {
+  const RunConfig& config = loaded.config;
+  EvalInput input{.dtype = config.train.dtype, .data = config.data};
+  input.length = config.data.seq_len;
+  if (is_folder) {
+    input.model = model_folder_of(options.what);
+    if (loaded.origin.at("data.seq_len") == "default") input.length = config.model.shape.context;
+    if (loaded.origin.at("train.dtype") == "default") input.dtype = DType::kFloat32;
     return input;
   }
-  const bool run = std::filesystem::is_directory(path);
-  const LoadedConfig loaded = load_config(run ? path / "config.toml" : path, options.flags);
-  const RunConfig& config = loaded.config;
-  input.model = run ? model_folder_of(path)
-                : !config.model.path.empty()
+  input.model = !config.model.path.empty()
                     ? config.model.path
                     : model_folder_of(std::filesystem::path("runs") / loaded.name);
-  input.dtype = config.train.dtype;
-  input.data = config.data;
-  input.length = config.data.seq_len;
   return input;
 }
 
@@ -62,34 +69,15 @@ TokenRange eval_tokens(const EvalInput& input, const EvalOptions& options,
 
 }  // namespace
 
-void write_output(const std::string& path, const std::string& text) {
-  if (path == "-") {
-    std::cout << text << std::flush;
-    return;
-  }
-  std::ofstream file(path, std::ios::binary);
-  file << text << std::flush;
-  if (!file) throw Error(ErrorKind::kIo, fmt::format("{}: cannot be written", path));
-}
-
-int run_train(const LoadedConfig& loaded, const TrainOptions& options) {
-  const TrainResult result = train(loaded, options);
-  fmt::print("{}\n", result.reason);
-  return result.exit_code();
-}
-
-int run_verify(const LoadedConfig& loaded, const VerifyOptions& options) {
-  const VerifyResult result = verify(loaded, options);
-  if (!result.difference.empty()) {
-    fmt::print("verify: {}\n", result.difference);
-    return 1;
-  }
-  fmt::print("verify: {} placements, all digests equal\n", result.placements);
-  return 0;
-}
-
 int run_eval(const EvalOptions& options) {
-  const EvalInput input = eval_input(options);
+  require_writable(options.json);
+  const bool is_folder = std::filesystem::is_directory(options.what);
+  const LoadedConfig loaded = eval_config(options, is_folder);
+  if (options.print_config) {
+    fmt::print("{}", print_config(loaded));
+    return 0;
+  }
+  const EvalInput input = eval_input(options, loaded, is_folder);
   constexpr std::int64_t kTokensAtOnce = 2048;
   const std::int64_t sequences = std::max<std::int64_t>(1, kTokensAtOnce / input.length);
   SavedModel saved(input.model, input.dtype, sequences, input.length);
@@ -108,24 +96,6 @@ int run_eval(const EvalOptions& options) {
                result.perplexity(), bytes ? "bits_per_byte" : "bits_per_token", result.bits(),
                result.tokens);
   }
-  return 0;
-}
-
-int run_generate(const std::filesystem::path& model, const GenerateOptions& options) {
-  const bool bytes = is_byte_model(model);
-  bool first = true;
-  if (bytes) {
-    for (const std::int32_t id : options.prompt) std::cout.put(static_cast<char>(id));
-  }
-  generate(model, options, [&](std::int32_t token) {
-    if (bytes) {
-      std::cout.put(static_cast<char>(token)).flush();
-    } else {
-      std::cout << (first ? "" : " ") << token << std::flush;
-    }
-    first = false;
-  });
-  std::cout << std::endl;
   return 0;
 }
 

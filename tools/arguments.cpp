@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#include "tools/arguments.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <sstream>
+
+#include "devices/base/error.h"
+#include "engine/config/keys.h"
+
+namespace sluice {
+namespace {
+
+// What needs a second look after CLI11 has filled it in.
+struct Raw {
+  std::string model, prompt, prompt_tokens, machine, plan_file, threads, io;
+};
+
+[[noreturn]] void refuse(const std::string& what) { throw Error(ErrorKind::kConfig, what); }
+
+std::vector<std::int32_t> numbers_of(const std::string& flag, std::string list) {
+  std::replace(list.begin(), list.end(), ',', ' ');
+  std::istringstream in(list);
+  std::vector<std::int32_t> numbers;
+  for (std::int32_t number = 0; in >> number;) numbers.push_back(number);
+  if (!in.eof() || numbers.empty()) refuse(fmt::format("{} takes numbers: {} 1,2,8", flag, flag));
+  return numbers;
+}
+
+std::vector<std::int32_t> bytes_of_text(const std::string& text) {
+  std::vector<std::int32_t> tokens;
+  for (const char c : text) tokens.push_back(static_cast<unsigned char>(c));
+  return tokens;
+}
+
+CLI::App* add_command(CLI::App& app, Arguments& a, const std::string& name, const std::string& what,
+                      const std::string& example) {
+  CLI::App* command = app.add_subcommand(name, what);
+  command->footer("Example: sluice " + example);
+  command->add_flag("--quiet", a.quiet, "no talk on standard error, only warnings");
+  return command;
+}
+
+void add_keys(CLI::App* command) {
+  command->footer(command->get_footer() +
+                  "\nEvery key of a run config is a flag too: --train.steps 100, "
+                  "--limits.device 64MiB. Keys:\n" +
+                  config_help());
+}
+
+CLI::App* add_config_command(CLI::App& app, Arguments& a, const std::string& name,
+                             const std::string& what, const std::string& example) {
+  CLI::App* command = add_command(app, a, name, what, example);
+  command->add_option("CONFIG", a.config,
+                      "run config (TOML); - is standard input; may be left out where flags say "
+                      "enough");
+  command->add_flag("--print-config", a.print_config, "print the resolved config and stop");
+  add_keys(command);
+  return command;
+}
+
+void add_machine_commands(CLI::App& app, Arguments& a) {
+  CLI::App* doctor = add_command(
+      app, a, "doctor", "What this machine offers, which limit binds, and what is missing.",
+      "doctor --json");
+  doctor->add_flag("--json", a.doctor.json, "as JSON");
+  doctor->add_option("--limits.storage_path", a.doctor.storage,
+                     "folder to examine as storage (default: the current one)");
+
+  CLI::App* probe = add_command(app, a, "probe",
+                                "Measures this machine's rates and writes a machine file, which "
+                                "plan and train then use.",
+                                "probe --quick --out here.toml");
+  probe->add_option("--out", a.probe.out,
+                    "machine file; - is standard output (default: this machine's cached file)");
+  probe->add_flag("--quick", a.probe.quick, "in at most 15 seconds");
+  probe->add_option("--limits.storage_path", a.probe.storage,
+                    "folder whose drive is measured (default: the current one)");
+}
+
+void add_run_commands(CLI::App& app, Arguments& a, Raw& raw) {
+  CLI::App* plan = add_config_command(
+      app, a, "plan",
+      "Where every byte will live and how long a step will take; needs no data, weights or GPU.",
+      "plan configs/quickstart.toml --limits.device 64MiB");
+  plan->add_option("--machine", raw.machine, "machine file (default: what probe measured)");
+  plan->add_option("--json", a.plan.json, "write plan.json; - is standard output");
+  plan->add_option("--trace", a.plan.trace,
+                   "write the forecast for a trace viewer; - is standard output");
+
+  CLI::App* train = add_config_command(app, a, "train", "Trains a model.",
+                                       "train configs/quickstart.toml --train.steps 100");
+  train->add_option("--run-dir", a.train.run_dir, "default: runs/<config name>");
+  train->add_option("--plan", raw.plan_file, "replay this plan");
+  train->add_option("--machine", raw.machine, "machine file (default: what probe measured)");
+  train->add_flag("--resume", a.train.resume, "go on from the newest checkpoint");
+  train->add_flag("--overwrite", a.train.overwrite, "replace the run that is there");
+  train->add_flag("--serial", a.train.serial, "one operation at a time");
+  train->add_flag("--dry-run", a.train.dry_run, "all but step 0");
+
+  CLI::App* verify = add_config_command(
+      app, a, "verify", "Trains a few steps in many placements: all must give the same bits.",
+      "verify configs/quickstart.toml --steps 2");
+  verify->add_option("--steps", a.verify.steps, "steps of each placement")
+      ->check(CLI::Range(1, 1000000));
+  verify->add_flag("--all", a.verify.all, "the full product of all choices");
+  verify->add_option("--threads", raw.threads, "thread counts: 1,2,8");
+  verify->add_option("--io", raw.io, "storage back ends: uring,threads");
+}
+
+void add_model_commands(CLI::App& app, Arguments& a, Raw& raw) {
+  CLI::App* eval = add_command(app, a, "eval",
+                               "Loss, perplexity and bits per byte of a model over held-out data.",
+                               "eval runs/quickstart --json -");
+  eval->add_option("CONFIG_OR_MODEL", a.eval.what, "config, run directory or model folder")
+      ->required();
+  eval->add_option("--data", a.eval.data, "file, folder or glob; may be given again")
+      ->allow_extra_args(false);
+  eval->add_option("--json", a.eval.json, "write as JSON; - is standard output");
+  eval->add_flag("--print-config", a.eval.print_config, "print the resolved config and stop");
+  add_keys(eval);
+
+  CLI::App* generate = add_command(app, a, "generate", "Samples text from a model.",
+                                   "generate runs/quickstart --prompt 'The ' --tokens 200");
+  generate->add_option("MODEL", raw.model, "run directory or model folder")->required();
+  generate->add_option("--prompt", raw.prompt, "text, for models of bytes");
+  generate->add_option("--prompt-tokens", raw.prompt_tokens, "token ids: 12,7,90");
+  generate->add_option("--tokens", a.generate.tokens, "how many")->check(CLI::Range(1, 1000000));
+  generate->add_option("--temperature", a.generate.temperature, "0: the likeliest")
+      ->check(CLI::Range(0.0, 100.0));
+  generate->add_option("--top-k", a.generate.top_k, "of the k likeliest; 0: all")
+      ->check(CLI::Range(0, 1000000000));
+  generate->add_option("--seed", a.generate.seed, "of the draws");
+}
+
+// A file to read: "-" is standard input, which can be read once.
+std::filesystem::path input_of(const std::string& path, bool& stdin_used) {
+  if (path != "-") return path;
+  if (stdin_used) refuse("- stands for standard input twice: give one of them a file");
+  stdin_used = true;
+  return "/dev/stdin";
+}
+
+void set_verify(const Raw& raw, VerifyOptions& verify) {
+  if (!raw.threads.empty()) {
+    const std::vector<std::int32_t> threads = numbers_of("--threads", raw.threads);
+    verify.threads.assign(threads.begin(), threads.end());
+    for (const int count : verify.threads) {
+      if (count < 1 || count > 1024) refuse(fmt::format("--threads {}: takes 1 to 1024", count));
+    }
+  }
+  if (raw.io.empty()) return;
+  verify.io.clear();
+  std::istringstream in(raw.io);
+  for (std::string io; std::getline(in, io, ',');) {
+    if (io != "uring" && io != "threads") refuse(fmt::format("--io {}: takes uring, threads", io));
+    verify.io.push_back(io);
+  }
+}
+
+void finish(const Raw& raw, Arguments& a) {
+  bool stdin_used = a.config == "-";
+  if (!raw.machine.empty()) a.plan.machine = a.train.machine = input_of(raw.machine, stdin_used);
+  if (!raw.plan_file.empty()) a.train.plan = input_of(raw.plan_file, stdin_used);
+  set_verify(raw, a.verify);
+  a.model = raw.model;
+  if (!raw.prompt.empty() && !raw.prompt_tokens.empty()) {
+    refuse("--prompt and --prompt-tokens say the same thing: give one of them");
+  }
+  a.generate.prompt = raw.prompt_tokens.empty()
+                          ? bytes_of_text(raw.prompt.empty() ? "\n" : raw.prompt)
+                          : numbers_of("--prompt-tokens", raw.prompt_tokens);
+  const std::filesystem::path here = std::filesystem::current_path();
+  if (a.doctor.storage.empty()) a.doctor.storage = here;
+  if (a.probe.storage.empty()) a.probe.storage = here;
+  a.eval.flags = a.flags;
+}
+
+std::string nearest(const std::string& word, const std::vector<std::string>& choices) {
+  return *std::min_element(choices.begin(), choices.end(), [&](const auto& one, const auto& other) {
+    return edit_distance(word, one) < edit_distance(word, other);
+  });
+}
+
+// The command that the first word names.
+CLI::App& command_of(CLI::App& app, const std::vector<std::string>& words) {
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands({})) names.push_back(command->get_name());
+  if (words.empty()) refuse(fmt::format("give a command: {}", fmt::join(names, ", ")));
+  const auto found = std::find(names.begin(), names.end(), words.front());
+  if (found == names.end()) {
+    refuse(fmt::format("there is no command {}; the nearest is {}", words.front(),
+                       nearest(words.front(), names)));
+  }
+  return *app.get_subcommand(*found);
+}
+
+// Refuses flags that `command` does not have, with the nearest of its own.
+void check_flags(const CLI::App& command, const std::vector<std::string>& words, bool takes_keys) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : command.get_options()) {
+    for (const std::string& name : option->get_lnames()) names.push_back(name);
+  }
+  for (const std::string& word : words) {
+    if (word.rfind("--", 0) != 0 || word.size() == 2) continue;
+    const std::string name = word.substr(2, word.find('=') - 2);
+    if (std::find(names.begin(), names.end(), name) != names.end()) continue;
+    std::string best = nearest(name, names);
+    if (takes_keys) {
+      const std::string key = nearest_key(name);
+      const std::string tail = key.substr(key.find('.') + 1);
+      if (edit_distance(name, tail) < edit_distance(name, best)) best = key;
+    }
+    refuse(fmt::format("{} has no flag --{}; the nearest is --{}", command.get_name(), name, best));
+  }
+}
+
+}  // namespace
+
+std::optional<Arguments> parse_arguments(std::vector<std::string> words) {
+  Arguments arguments;
+  Raw raw;
+  CLI::App app("Sluice trains transformers whose training state does not fit in device memory.",
+               "sluice");
+  app.set_version_flag("--version", "sluice " SLUICE_VERSION);
+  app.footer(
+      "Each command has --help.\nExample: sluice train configs/quickstart.toml --train.steps 100");
+  add_machine_commands(app, arguments);
+  add_run_commands(app, arguments, raw);
+  add_model_commands(app, arguments, raw);
+  try {
+    if (words.empty() || words.front().rfind('-', 0) != 0) {
+      const CLI::App& command = command_of(app, words);
+      arguments.command = command.get_name();
+      const bool takes_keys = command.get_option_no_throw("--print-config") != nullptr;
+      if (takes_keys) arguments.flags = take_config_flags(words);
+      check_flags(command, words, takes_keys);
+    }
+    std::reverse(words.begin(), words.end());  // CLI11 takes them from the back
+    app.parse(words);
+  } catch (const CLI::Success& asked) {
+    app.exit(asked);
+    return std::nullopt;
+  } catch (const CLI::ParseError& error) {
+    std::string what = error.what();
+    std::replace(what.begin(), what.end(), '\n', ' ');
+    refuse(fmt::format("{}; see sluice {}{}--help", what, arguments.command,
+                       arguments.command.empty() ? "" : " "));
+  }
+  if (arguments.command.empty()) refuse("give a command; see sluice --help");
+  finish(raw, arguments);
+  return arguments;
+}
+
+}  // namespace sluice

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#include "tools/output.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <filesystem>
+#include <iostream>
+
+#include "devices/base/error.h"
+#include "engine/files/output_file.h"
+
+namespace sluice {
+
+void write_output(const std::string& path, std::string_view text) {
+  if (path == "-") {
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    flush_results();
+    return;
+  }
+  // Renaming a new file over /dev/stdout would take the device away.
+  std::error_code status;
+  const auto kind = std::filesystem::status(path, status).type();
+  const bool replaceable =
+      kind == std::filesystem::file_type::not_found || kind == std::filesystem::file_type::regular;
+  if (replaceable) {
+    require_writable(path);
+    replace_file(path, text);
+  } else {
+    OutputFile(path, OutputFile::Mode::kAppend).write(text);
+  }
+}
+
+void require_writable(const std::string& path) {
+  if (path.empty() || path == "-") return;
+  std::error_code status;
+  if (std::filesystem::is_directory(path, status)) {
+    throw Error(ErrorKind::kIo, fmt::format("{}: is a folder, give the name of a file", path));
+  }
+  const std::filesystem::path folder = std::filesystem::absolute(path).parent_path();
+  if (::access(folder.c_str(), W_OK | X_OK) != 0) {
+    throw Error(ErrorKind::kIo, with_errno(fmt::format("{}: cannot be written", path), errno));
+  }
+}
+
+void flush_results() {
+  std::cout.flush();
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0 || !std::cout) {
+    throw Error(ErrorKind::kIo, with_errno("standard output cannot be written", errno));
+  }
+}
+
+}  // namespace sluice

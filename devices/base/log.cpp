@@ -55,6 +55,12 @@ void set_quiet(bool quiet) {
   log.quiet = quiet;
 }
 
+bool is_quiet() {
+  Log& log = the_log();
+  const std::lock_guard lock(log.mutex);
+  return log.quiet;
+}
+
 void set_log_file(const std::filesystem::path& path) {
   Log& log = the_log();
   const std::lock_guard lock(log.mutex);

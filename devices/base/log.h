@@ -19,6 +19,7 @@ void log_info(std::string_view line);
 void log_warn(std::string_view line);
 
 void set_quiet(bool quiet);
+bool is_quiet();
 
 // From now on every line is appended to `path` too; an empty path ends that.
 // Errors: kIo where the file cannot be opened.

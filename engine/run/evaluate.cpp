@@ -16,18 +16,23 @@ Evaluation::Evaluation(const Workload& workload, const TokenRange& tokens, std::
   if (limit > 0) count_ = std::min(count_, limit);
 }
 
-EvaluationResult Evaluation::run(Executor& executor) {
-  sum_ = 0;
-  tokens_ = 0;
+EvaluationResult Evaluation::run(Executor& executor, const std::function<bool()>& stop) {
+  stop_ = &stop;
+  result_ = {};
   executor.run(1, *this);
-  return {.loss = tokens_ > 0 ? sum_ / static_cast<double>(tokens_) : 0, .tokens = tokens_};
+  if (result_.tokens > 0) result_.loss /= static_cast<double>(result_.tokens);
+  return result_;
 }
 
 bool Evaluation::prepare(std::int64_t step, std::span<std::byte> batch) {
   const std::int64_t per_step = layout_.micro_batches * layout_.sequences;
   const std::int64_t first = (step - 1) * per_step;
   if (first >= count_) return false;
-  tokens_ += fill_batch(layout_, batch, [&](std::int64_t at, auto ids, auto targets) {
+  if (*stop_ && (*stop_)()) {
+    result_.whole = false;
+    return false;
+  }
+  result_.tokens += fill_batch(layout_, batch, [&](std::int64_t at, auto ids, auto targets) {
     // Windows behind the limit are masked as those behind the end are.
     const std::int64_t wanted = std::clamp<std::int64_t>(count_ - first - at, 0, layout_.sequences);
     const auto used = static_cast<std::size_t>(wanted * layout_.length);
@@ -40,7 +45,7 @@ bool Evaluation::prepare(std::int64_t step, std::span<std::byte> batch) {
 }
 
 void Evaluation::report(const StepReport& report) {
-  for (const float loss : report.losses) sum_ += static_cast<double>(loss);
+  for (const float loss : report.losses) result_.loss += static_cast<double>(loss);
 }
 
 }  // namespace sluice

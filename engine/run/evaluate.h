@@ -5,6 +5,7 @@
 // Loss over consecutive windows of held-out tokens.
 
 #include <cstdint>
+#include <functional>
 
 #include "engine/data/batches.h"
 #include "offload/execute.h"
@@ -15,6 +16,7 @@ namespace sluice {
 struct EvaluationResult {
   double loss = 0;  // nats per token
   std::int64_t tokens = 0;
+  bool whole = true;  // false: it was told to stop, and this is the loss of a part
 
   double perplexity() const;
   double bits() const;  // per token; per byte where tokens are bytes
@@ -27,7 +29,8 @@ class Evaluation final : public StepListener {
   Evaluation(const Workload& workload, const TokenRange& tokens, std::int64_t limit);
 
   // `executor` runs the forward program of `workload`; the weights are at rest.
-  EvaluationResult run(Executor& executor);
+  // `stop` is asked before every batch, on a lane's thread.
+  EvaluationResult run(Executor& executor, const std::function<bool()>& stop = {});
 
   bool prepare(std::int64_t step, std::span<std::byte> batch) override;
   void report(const StepReport& report) override;
@@ -36,8 +39,8 @@ class Evaluation final : public StepListener {
   BatchLayout layout_;
   EvaluationWindows windows_;
   std::int64_t count_;
-  double sum_ = 0;
-  std::int64_t tokens_ = 0;
+  const std::function<bool()>* stop_ = nullptr;
+  EvaluationResult result_;  // its loss is the sum until run() ends
 };
 
 // Fills the micro-batches of a batch through fill(first, ids, targets), `first`

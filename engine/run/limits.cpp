@@ -118,7 +118,8 @@ TierLimits resolve_limits(const LimitsConfig& config, const MachineLimits& machi
                      : usable       ? fmt::format("free disk of {} less a reserve", folder.string())
                               : fmt::format("{} is a {}", folder.string(), disk.file_system.name);
   if (!may_exceed && config.storage && *config.storage > free && usable) {
-    refuse_above("limits.storage", *config.storage, free, limits.source[2] + folder.string());
+    refuse_above("limits.storage", *config.storage, free,
+                 fmt::format("the free disk of {} less a reserve", folder.string()));
   }
   return limits;
 }

@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "devices/base/error.h"
 #include "devices/topology.h"
 #include "engine/files/model_json.h"
@@ -22,6 +24,18 @@ std::filesystem::path model_folder_of(const std::filesystem::path& path) {
                   path.string()));
 }
 
+namespace {
+
+std::vector<Bytes> weight_offsets(const Program& program) {
+  std::vector<Bytes> offsets;
+  for (const Buffer& buffer : program.buffers) {
+    if (buffer.role == Role::kWeight && buffer.persistent) offsets.push_back(buffer.offset);
+  }
+  return offsets;
+}
+
+}  // namespace
+
 SavedModel::Pass SavedModel::build(std::int64_t sequences, std::int64_t length,
                                    ForwardOutput output) const {
   Pass pass;
@@ -38,17 +52,25 @@ SavedModel::SavedModel(const std::filesystem::path& folder, DType dtype, std::in
     : shape_(read_model_json(folder)), dtype_(dtype) {
   const MachineLimits limits = effective_limits();
   const Pass largest = build(sequences, length, ForwardOutput::kLogits);
+  weights_ = weight_offsets(largest.program);
+  const Pass losses = build(sequences, length, ForwardOutput::kLosses);
+  for (std::size_t tier = 0; tier < kTierCount; ++tier) {
+    extent_[tier] = std::max(largest.program.extent[tier], losses.program.extent[tier]);
+  }
   hardware_ = std::make_unique<Hardware>(
-      default_machine(limits),
-      HardwareOptions{.extent = largest.program.extent, .threads = limits.cpu.threads});
+      default_machine(limits), HardwareOptions{.extent = extent_, .threads = limits.cpu.threads});
   StateAccess state(largest.workload, largest.program, hardware_->resources());
   load_folder(largest.workload, folder, state);
 }
 
-// Weights are the first buffers of every program: they lie where they were loaded.
 std::unique_ptr<SavedModel::Pass> SavedModel::pass(std::int64_t sequences, std::int64_t length,
                                                    ForwardOutput output) {
   auto pass = std::make_unique<Pass>(build(sequences, length, output));
+  // Weights are the first buffers of every program: they lie where they were loaded.
+  SLUICE_CHECK(weight_offsets(pass->program) == weights_);
+  for (std::size_t tier = 0; tier < kTierCount; ++tier) {
+    SLUICE_CHECK(pass->program.extent[tier] <= extent_[tier]);
+  }
   pass->executor =
       std::make_unique<Executor>(pass->workload, pass->program, derive_waits(pass->program),
                                  pass->model.layers, hardware_->resources(), ExecuteOptions{});

@@ -5,10 +5,11 @@
 // A model at rest (a run directory's model/, or a Hugging Face folder), ready to be
 // run forward: its weights resident on the host device, without optimizer state.
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
-#include <optional>
+#include <vector>
 
 #include "engine/config/run_config.h"
 #include "engine/run/hardware.h"
@@ -43,6 +44,8 @@ class SavedModel {
 
   ModelShape shape_;
   DType dtype_;
+  std::vector<Bytes> weights_;  // offsets of the weights, by flat parameter
+  std::array<Bytes, kTierCount> extent_{};
   std::unique_ptr<Hardware> hardware_;
 };
 

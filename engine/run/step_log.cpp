@@ -3,6 +3,7 @@
 #include "engine/run/step_log.h"
 
 #include <fmt/format.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -23,6 +24,23 @@ TraceSpan trace_span(const Plan& plan, std::size_t operation, const Span& span, 
           .end = Seconds{span.end - origin}};
 }
 
+// From the first start to the last end.
+double duration_of(const Timeline& timeline) {
+  double start = 0, end = 0;
+  for (const Span& span : timeline.spans) {
+    if (span.end <= 0) continue;  // masked
+    start = start == 0 ? span.start : std::min(start, span.start);
+    end = std::max(end, span.end);
+  }
+  return end - start;
+}
+
+std::size_t terminal_width() {
+  winsize size{};
+  const bool known = ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+  return known ? size.ws_col : 80;
+}
+
 }  // namespace
 
 StepLog::StepLog(const RunConfig& config, const Plan& plan, MetricsWriter& metrics,
@@ -31,7 +49,7 @@ StepLog::StepLog(const RunConfig& config, const Plan& plan, MetricsWriter& metri
       plan_(plan),
       metrics_(metrics),
       total_steps_(total_steps),
-      terminal_(::isatty(STDERR_FILENO) != 0) {
+      bar_(::isatty(STDERR_FILENO) != 0 && !is_quiet()) {
   if (config_.trace) {
     const auto steps = static_cast<std::size_t>(config_.trace->last - config_.trace->first + 1);
     trace_.reserve(steps * plan.program.operations.size());
@@ -63,12 +81,11 @@ void StepLog::completed(std::int64_t step, const Timeline& timeline) {
   m.loss = result.loss;
   m.grad_norm = result.norm;
   m.lr = result.lr;
-  // The first step after a pause has no step before it to be measured from.
-  m.step_time = Seconds{timeline.step_seconds};
-  m.tokens_per_second =
-      timeline.step_seconds > 0
-          ? static_cast<double>(plan_.workload.tokens_per_step().value) / timeline.step_seconds
-          : 0;
+  // The first step after a pause has no step before it to be measured from: it counts
+  // from its own start.
+  const double seconds = timeline.step_seconds > 0 ? timeline.step_seconds : duration_of(timeline);
+  m.step_time = Seconds{seconds};
+  m.tokens_per_second = static_cast<double>(plan_.workload.tokens_per_step().value) / seconds;
   m.forecast = Seconds{plan_.forecast.step_seconds};
   const auto use = lane_use(plan_.program, timeline);
   for (const Lane lane : kLanes) {
@@ -99,32 +116,35 @@ void StepLog::drained() {
 }
 
 void StepLog::show(const StepMetrics& m) {
-  if (m.step_time.count() > 0) {
-    step_seconds_ =
-        step_seconds_ == 0 ? m.step_time.count() : 0.9 * step_seconds_ + 0.1 * m.step_time.count();
-  }
+  const double seconds = m.step_time.count();
+  step_seconds_ = step_seconds_ == 0 ? seconds : 0.9 * step_seconds_ + 0.1 * seconds;
   const bool last = m.step == total_steps_;
-  if (!terminal_ && !last && config_.every > 0 && m.step % config_.every != 0 && m.step != 1)
-    return;
-  if (!terminal_ && config_.every <= 0) return;
+  const bool due = config_.every > 0 && (last || m.step == 1 || m.step % config_.every == 0);
+  if (!bar_ && !due) return;
   std::string line = fmt::format(
       "step {}{}  loss {:.4f}  norm {:.3f}  lr {:.2e}  {}  {} tok/s  forecast {}", m.step,
       total_steps_ > 0 ? fmt::format("/{}", total_steps_) : "", m.loss, m.grad_norm, m.lr,
       format_seconds(m.step_time), format_count(m.tokens_per_second), format_seconds(m.forecast));
-  if (total_steps_ > 0 && step_seconds_ > 0 && !last) {
+  if (total_steps_ > 0 && !last) {
     line += fmt::format(
         "  left {}",
         format_seconds(Seconds{step_seconds_ * static_cast<double>(total_steps_ - m.step)}));
   }
-  if (!terminal_) return log_info(line);
+  if (!bar_) return log_info(line);
+  show_bar(std::move(line), m.step);
+}
+
+// One line, over the one before it: cut where it would wrap.
+void StepLog::show_bar(std::string line, std::int64_t step) {
   if (total_steps_ > 0) {
     constexpr std::int64_t kWidth = 20;
-    const std::int64_t done = kWidth * m.step / total_steps_;
+    const std::int64_t done = kWidth * step / total_steps_;
     line = "[" + std::string(static_cast<std::size_t>(done), '=') +
            std::string(static_cast<std::size_t>(kWidth - done), ' ') + "] " + line;
   }
-  std::fprintf(stderr, "\r\x1b[K%s", line.c_str());
-  if (last) std::fputc('\n', stderr);
+  line.resize(std::min(line.size(), terminal_width() - 1));
+  const bool last = step == total_steps_;
+  std::fprintf(stderr, "\r\x1b[K%s%s", line.c_str(), last ? "\n" : "");
   bar_shown_ = !last;
 }
 

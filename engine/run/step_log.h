@@ -52,13 +52,14 @@ class StepLog {
 
   void flush();
   void show(const StepMetrics& metrics);
+  void show_bar(std::string line, std::int64_t step);
   void trace(const Timeline& timeline);
 
   LogConfig config_;
   const Plan& plan_;
   MetricsWriter& metrics_;
   std::int64_t total_steps_;
-  bool terminal_;
+  bool bar_;  // a progress bar instead of lines
   bool bar_shown_ = false;
   std::mutex mutex_;
   std::deque<Pending> pending_;  // by step

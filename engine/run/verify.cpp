@@ -12,12 +12,14 @@
 
 #include "devices/base/error.h"
 #include "devices/base/format.h"
+#include "devices/base/log.h"
 #include "devices/topology.h"
 #include "engine/data/token_source.h"
 #include "engine/model/model.h"
 #include "engine/run/evaluate.h"
 #include "engine/run/hardware.h"
 #include "engine/run/limits.h"
+#include "engine/run/trainer.h"
 #include "engine/run/verify_rows.h"
 #include "engine/run/weights.h"
 #include "engine/schedule.h"
@@ -88,7 +90,10 @@ class Verifier {
         costs_(machine_, workload_),
         rate_(config_.schedule, config_.optimizer.lr, config_.train.steps.value_or(1000)),
         folder_(config_.limits.storage_path.empty() ? std::filesystem::current_path()
-                                                    : config_.limits.storage_path) {}
+                                                    : config_.limits.storage_path) {
+    check_storage_folder(folder_);
+    backends_ = options_.io.empty() ? backends() : options_.io;
+  }
 
   VerifyResult run() {
     Trial first{.placement = resident_placement(workload_, config_.train.clip > 0)};
@@ -112,6 +117,19 @@ class Verifier {
   }
 
  private:
+  // Those that work here: containers often forbid io_uring.
+  std::vector<std::string> backends() const {
+    constexpr Bytes kLeast = {4096};
+    open_storage({.folder = folder_, .size = kLeast, .backend = StorageBackend::kThreads});
+    try {
+      open_storage({.folder = folder_, .size = kLeast, .backend = StorageBackend::kUring});
+    } catch (const Error& error) {
+      log_warn(fmt::format("{}: verified with threads alone", error.what()));
+      return {"threads"};
+    }
+    return {"uring", "threads"};
+  }
+
   // Several micro-batches, so that sums over them are seen.
   std::int64_t sequences() const {
     if (config_.train.micro_batch > 0) return config_.train.micro_batch;
@@ -139,7 +157,7 @@ class Verifier {
                                             kDepths.size(),
                                             2,
                                             options_.threads.size(),
-                                            options_.io.size()};
+                                            backends_.size()};
     std::vector<Trial> trials;
     for (const Row& row : options_.all ? all_rows(sizes) : covering_rows(sizes, 40)) {
       Trial trial;
@@ -159,7 +177,7 @@ class Verifier {
       p.digest = true;
       trial.serial = row[9] == 1;
       trial.threads = options_.threads[row[10]];
-      trial.io_name = options_.io[row[11]];
+      trial.io_name = backends_[row[11]];
       trial.io = trial.io_name == "uring" ? StorageBackend::kUring : StorageBackend::kThreads;
       trials.push_back(std::move(trial));
     }
@@ -182,7 +200,9 @@ class Verifier {
     Executor executor(workload_, program, derive_waits(program), model_.layers, resources,
                       {.serial = trial.serial,
                        .clip = static_cast<float>(config_.train.clip),
-                       .rule = [this](std::int64_t step) { return rule(step); }});
+                       .rule = [this](std::int64_t step) {
+                         return update_rule(config_.optimizer, rate_, step);
+                       }});
     Listener listener(workload_, program, batches_, options_.steps, outcome);
     executor.run(1, listener);
     outcome.state = digest_state(workload_, program, resources);
@@ -200,15 +220,6 @@ class Verifier {
       throw Error(ErrorKind::kInternal, fmt::format("{} threads were asked for, {} ran", threads,
                                                     workers.threads_seen()));
     }
-  }
-
-  UpdateRule rule(std::int64_t step) const {
-    const OptimizerConfig& o = config_.optimizer;
-    return {.learning_rate = static_cast<float>(rate_.at(step - 1)),
-            .beta1 = static_cast<float>(o.beta1),
-            .beta2 = static_cast<float>(o.beta2),
-            .epsilon = static_cast<float>(o.eps),
-            .weight_decay = static_cast<float>(o.weight_decay)};
   }
 
   static std::string difference(const Outcome& a, const Outcome& b) {
@@ -257,6 +268,7 @@ class Verifier {
   CostModel costs_;
   LearningRate rate_;
   std::filesystem::path folder_;
+  std::vector<std::string> backends_;
 };
 
 }  // namespace

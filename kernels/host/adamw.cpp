@@ -23,12 +23,12 @@ void adamw_range(const AdamW& a, const AdamWStep& step, std::int64_t begin, std:
   M* __restrict second = at<M>(a.second_moment, 0);
   W* __restrict weight = at<W>(a.weight, 0);
   for (std::int64_t i = begin; i < end; ++i) {
-    const AdamWElement updated = adamw_element(
-        step, to_float(gradient[i]), {master[i], to_float(first[i]), to_float(second[i])});
+    const AdamWElement updated =
+        adamw_element(step, loaded(gradient[i]), {master[i], loaded(first[i]), loaded(second[i])});
     master[i] = updated.master;
-    first[i] = stored<M>(updated.first_moment);
-    second[i] = stored<M>(updated.second_moment);
-    weight[i] = stored<W>(updated.master);
+    store(updated.first_moment, &first[i]);
+    store(updated.second_moment, &second[i]);
+    store(updated.master, &weight[i]);
   }
 }
 

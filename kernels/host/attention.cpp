@@ -78,7 +78,7 @@ void attention(const Attention& a, std::int64_t sequence, std::int64_t head, std
       T* to = at<T>(a.out, (sequence * a.length + first + i) * a.out_stride + head * a.head_width);
       const float* from = out + i * a.head_width;
       const float reciprocal = 1.0F / rows.sum[i];
-      for (std::int64_t d = 0; d < a.head_width; ++d) to[d] = stored<T>(from[d] * reciprocal);
+      for (std::int64_t d = 0; d < a.head_width; ++d) store(from[d] * reciprocal, &to[d]);
       h.log_sum[first + i] = log_of_sum(rows.maximum[i], rows.sum[i]);
     }
   });

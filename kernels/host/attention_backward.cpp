@@ -47,7 +47,7 @@ void fill_delta(const BackwardUnit& u) {
         const T* out = at<T>(f.out, row * f.out_stride + column);
         const T* dout = at<T>(u.a.dout, row * u.a.dout_stride + column);
         u.delta[g * f.length + i] = lane_sum<float>(
-            f.head_width, [&](std::int64_t d) { return to_float(out[d]) * to_float(dout[d]); });
+            f.head_width, [&](std::int64_t d) { return loaded(out[d]) * loaded(dout[d]); });
       }
     }
   });
@@ -59,7 +59,7 @@ void store_rows(const float* from, std::int64_t rows, std::int64_t width, void* 
   with_type(dtype, [&]<typename T>(T) {
     for (std::int64_t i = 0; i < rows; ++i) {
       T* out = at<T>(to, (row + i) * stride + column);
-      for (std::int64_t d = 0; d < width; ++d) out[d] = stored<T>(from[i * width + d]);
+      for (std::int64_t d = 0; d < width; ++d) store(from[i * width + d], &out[d]);
     }
   });
 }

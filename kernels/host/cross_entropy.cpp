@@ -24,21 +24,21 @@ void cross_entropy_row(const CrossEntropy& a, std::int64_t row) {
     return;
   }
   SLUICE_CHECK(target < a.vocabulary);
-  const float maximum = lane_maximum(a.vocabulary, [&](std::int64_t i) { return to_float(x[i]); });
+  const float maximum = lane_maximum(a.vocabulary, [&](std::int64_t i) { return loaded(x[i]); });
   const float sum = lane_sum<float>(
-      a.vocabulary, [&](std::int64_t i) { return softmax_term(to_float(x[i]), maximum); });
+      a.vocabulary, [&](std::int64_t i) { return softmax_term(loaded(x[i]), maximum); });
   // Sums from the maximum: log_of_sum first would round to the size of the logits.
-  a.loss[row] = std::log(sum) - (to_float(x[target]) - maximum);
+  a.loss[row] = std::log(sum) - (loaded(x[target]) - maximum);
   if (!a.backward) return;
   const float scale = *a.scale;
   const float reciprocal = 1.0F / sum;
-  const float at_target = softmax_term(to_float(x[target]), maximum) * reciprocal;
+  const float at_target = softmax_term(loaded(x[target]), maximum) * reciprocal;
 #pragma GCC ivdep
   for (std::int64_t i = 0; i < a.vocabulary; ++i) {
-    const float probability = softmax_term(to_float(x[i]), maximum) * reciprocal;
-    x[i] = stored<T>(cross_entropy_gradient(probability, false, scale));
+    const float probability = softmax_term(loaded(x[i]), maximum) * reciprocal;
+    store(cross_entropy_gradient(probability, false, scale), &x[i]);
   }
-  x[target] = stored<T>(cross_entropy_gradient(at_target, true, scale));
+  store(cross_entropy_gradient(at_target, true, scale), &x[target]);
 }
 
 void cross_entropy(const CrossEntropy& a, std::int64_t begin, std::int64_t end) {

@@ -17,7 +17,7 @@ namespace HWY_NAMESPACE {
 template <typename T, typename Formula>
 void map(const T* x, T* y, std::int64_t begin, std::int64_t end, const Formula& formula) {
 #pragma GCC ivdep
-  for (std::int64_t i = begin; i < end; ++i) y[i] = stored<T>(formula(to_float(x[i])));
+  for (std::int64_t i = begin; i < end; ++i) store(formula(loaded(x[i])), &y[i]);
 }
 
 template <typename T, typename Formula>
@@ -25,7 +25,7 @@ void map2(const T* a, const T* b, T* y, std::int64_t begin, std::int64_t end,
           const Formula& formula) {
 #pragma GCC ivdep
   for (std::int64_t i = begin; i < end; ++i) {
-    y[i] = stored<T>(formula(to_float(a[i]), to_float(b[i])));
+    store(formula(loaded(a[i]), loaded(b[i])), &y[i]);
   }
 }
 
@@ -74,11 +74,11 @@ void swiglu_backward(const SwiGluBackward& s, std::int64_t begin, std::int64_t e
       T* dup = dgate + s.width;
 #pragma GCC ivdep
       for (std::int64_t i = 0; i < s.width; ++i) {
-        const float g = to_float(gate[i]);
-        const float u = to_float(up[i]);
-        const float d = to_float(dy[i]);
-        dgate[i] = stored<T>(d * u * silu_derivative(g));
-        dup[i] = stored<T>(d * silu(g));
+        const float g = loaded(gate[i]);
+        const float u = loaded(up[i]);
+        const float d = loaded(dy[i]);
+        store(d * u * silu_derivative(g), &dgate[i]);
+        store(d * silu(g), &dup[i]);
       }
     }
   });
@@ -97,7 +97,7 @@ void cast(const Cast& c, std::int64_t begin, std::int64_t end) {
       const From* from = at<From>(c.from, 0);
       To* to = at<To>(c.to, 0);
 #pragma GCC ivdep
-      for (std::int64_t i = begin; i < end; ++i) to[i] = stored<To>(to_float(from[i]));
+      for (std::int64_t i = begin; i < end; ++i) store(loaded(from[i]), &to[i]);
     });
   });
 }

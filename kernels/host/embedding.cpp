@@ -28,7 +28,7 @@ void embedding(const Embedding& a, std::int64_t begin, std::int64_t end) {
       const T* position = at<T>(a.position_table, t % a.length * a.width);
 #pragma GCC ivdep
       for (std::int64_t i = 0; i < a.width; ++i) {
-        out[i] = stored<T>(to_float(token[i]) + to_float(position[i]));
+        store(loaded(token[i]) + loaded(position[i]), &out[i]);
       }
     }
   });
@@ -41,11 +41,11 @@ void embedding_backward(const EmbeddingBackward& a, std::int64_t begin, std::int
       const T* dout = at<T>(a.dout, t * a.width);
       float* token = a.token_gradient + a.ids[t] * a.width;
 #pragma GCC ivdep
-      for (std::int64_t i = begin; i < end; ++i) token[i] += to_float(dout[i]);
+      for (std::int64_t i = begin; i < end; ++i) token[i] += loaded(dout[i]);
       if (a.position_gradient == nullptr) continue;
       float* position = a.position_gradient + t % a.length * a.width;
 #pragma GCC ivdep
-      for (std::int64_t i = begin; i < end; ++i) position[i] += to_float(dout[i]);
+      for (std::int64_t i = begin; i < end; ++i) position[i] += loaded(dout[i]);
     }
   });
 }

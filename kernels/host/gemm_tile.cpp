@@ -34,7 +34,7 @@ constexpr int kColumns = 2 * kWidth;
 template <typename T>
 void transpose_quad(const T* from, std::int64_t stride, float* to, std::int64_t step) {
   for (int d = 0; d < 4; ++d) {
-    for (int i = 0; i < 4; ++i) to[d * step + i] = to_float(from[i * stride + d]);
+    for (int i = 0; i < 4; ++i) to[d * step + i] = loaded(from[i * stride + d]);
   }
 }
 #else
@@ -72,9 +72,9 @@ template <int kPanel, typename T>
 HWY_INLINE void copy_panel_row(const T* from, std::int64_t rows, float* HWY_RESTRICT to) {
   if (rows >= kPanel) {
 #pragma GCC unroll 32
-    for (int i = 0; i < kPanel; ++i) to[i] = to_float(from[i]);
+    for (int i = 0; i < kPanel; ++i) to[i] = loaded(from[i]);
   } else {
-    for (std::int64_t i = 0; i < kPanel; ++i) to[i] = i < rows ? to_float(from[i]) : 0.0F;
+    for (std::int64_t i = 0; i < kPanel; ++i) to[i] = i < rows ? loaded(from[i]) : 0.0F;
   }
 }
 
@@ -109,8 +109,7 @@ void pack_along(const T* from, std::int64_t stride, std::int64_t rows, std::int6
     }
   }
   for (std::int64_t i = 0; i < rows; ++i) {
-    for (std::int64_t d = whole; d < depth; ++d)
-      to[d * kPanel + i] = to_float(from[i * stride + d]);
+    for (std::int64_t d = whole; d < depth; ++d) to[d * kPanel + i] = loaded(from[i * stride + d]);
   }
 }
 

@@ -34,8 +34,8 @@ void start_tile(const Matmul& a, std::int64_t row, std::int64_t column, const Ge
     const Output* c = at<Output>(a.c, (row + i) * a.c_stride + column);
     float* to = tile.c + i * tile.c_stride;
     for (std::int64_t j = 0; j < tile.n; ++j) {
-      const float start = a.accumulate ? to_float(c[j]) : 0.0F;
-      to[j] = bias == nullptr ? start : start + to_float(bias[j]);
+      const float start = a.accumulate ? loaded(c[j]) : 0.0F;
+      to[j] = bias == nullptr ? start : start + loaded(bias[j]);
     }
   }
 }

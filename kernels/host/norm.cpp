@@ -21,11 +21,11 @@ void norm_row(const Norm& a, std::int64_t row) {
   const auto width = static_cast<float>(a.n);
   float mean = 0;
   if (a.layer_norm) {
-    mean = lane_sum<float>(a.n, [&](std::int64_t i) { return to_float(x[i]); }) / width;
+    mean = lane_sum<float>(a.n, [&](std::int64_t i) { return loaded(x[i]); }) / width;
     a.mean[row] = mean;
   }
   const float square = lane_sum<float>(a.n, [&](std::int64_t i) {
-    const float d = to_float(x[i]) - mean;
+    const float d = loaded(x[i]) - mean;
     return d * d;
   });
   const float reciprocal = reciprocal_deviation(square / width, a.epsilon);
@@ -34,14 +34,14 @@ void norm_row(const Norm& a, std::int64_t row) {
     const T* shift = at<T>(a.shift, 0);
 #pragma GCC ivdep
     for (std::int64_t i = 0; i < a.n; ++i) {
-      const float xhat = normalized(to_float(x[i]), mean, reciprocal);
-      y[i] = stored<T>(norm_output(xhat, to_float(scale[i]), to_float(shift[i])));
+      const float xhat = normalized(loaded(x[i]), mean, reciprocal);
+      store(norm_output(xhat, loaded(scale[i]), loaded(shift[i])), &y[i]);
     }
   } else {
 #pragma GCC ivdep
     for (std::int64_t i = 0; i < a.n; ++i) {
-      const float xhat = normalized(to_float(x[i]), mean, reciprocal);
-      y[i] = stored<T>(norm_output(xhat, to_float(scale[i]), 0.0F));
+      const float xhat = normalized(loaded(x[i]), mean, reciprocal);
+      store(norm_output(xhat, loaded(scale[i]), 0.0F), &y[i]);
     }
   }
 }
@@ -65,37 +65,37 @@ void norm_backward_row(const NormBackward& a, std::int64_t row, float* dscale, f
   float mean_gradient = 0;
   if (a.layer_norm) {
     mean_gradient =
-        lane_sum<float>(a.n, [&](std::int64_t i) { return to_float(dy[i]) * to_float(scale[i]); }) /
+        lane_sum<float>(a.n, [&](std::int64_t i) { return loaded(dy[i]) * loaded(scale[i]); }) /
         width;
   }
-  const float mean_projection =
-      lane_sum<float>(a.n,
-                      [&](std::int64_t i) {
-                        const float xhat = normalized(to_float(x[i]), mean, reciprocal);
-                        return to_float(dy[i]) * to_float(scale[i]) * xhat;
-                      }) /
-      width;
+  const float mean_projection = lane_sum<float>(a.n,
+                                                [&](std::int64_t i) {
+                                                  const float xhat =
+                                                      normalized(loaded(x[i]), mean, reciprocal);
+                                                  return loaded(dy[i]) * loaded(scale[i]) * xhat;
+                                                }) /
+                                width;
   // Two loops: dx may be the memory of residual, so neither reads what the other wrote.
 #pragma GCC ivdep
   for (std::int64_t i = 0; i < a.n; ++i) {
-    const float d = to_float(dy[i]);
-    dscale[i] += d * normalized(to_float(x[i]), mean, reciprocal);
+    const float d = loaded(dy[i]);
+    dscale[i] += d * normalized(loaded(x[i]), mean, reciprocal);
     dshift[i] += d;
   }
   const auto input_gradient = [&](std::int64_t i) {
-    const float xhat = normalized(to_float(x[i]), mean, reciprocal);
-    return norm_input_gradient(to_float(dy[i]) * to_float(scale[i]), xhat, reciprocal,
-                               mean_gradient, mean_projection);
+    const float xhat = normalized(loaded(x[i]), mean, reciprocal);
+    return norm_input_gradient(loaded(dy[i]) * loaded(scale[i]), xhat, reciprocal, mean_gradient,
+                               mean_projection);
   };
   if (a.residual != nullptr) {
     const T* residual = at<T>(a.residual, row * a.n);
 #pragma GCC ivdep
     for (std::int64_t i = 0; i < a.n; ++i) {
-      dx[i] = stored<T>(input_gradient(i) + to_float(residual[i]));
+      store(input_gradient(i) + loaded(residual[i]), &dx[i]);
     }
   } else {
 #pragma GCC ivdep
-    for (std::int64_t i = 0; i < a.n; ++i) dx[i] = stored<T>(input_gradient(i));
+    for (std::int64_t i = 0; i < a.n; ++i) store(input_gradient(i), &dx[i]);
   }
 }
 

@@ -29,7 +29,7 @@ void column_sum(const ColumnSum& a, std::int64_t begin, std::int64_t end) {
       const std::int64_t last = std::min(a.rows, first + kBlock);
       for (std::int64_t row = first; row < last; ++row) {
         const T* x = at<T>(a.x, row * a.stride + begin);
-        for (std::int64_t i = 0; i < end - begin; ++i) block[i] += to_float(x[i]);
+        for (std::int64_t i = 0; i < end - begin; ++i) block[i] += loaded(x[i]);
       }
       for (std::int64_t i = begin; i < end; ++i) a.gradient[i] += block[i - begin];
     }
@@ -47,7 +47,7 @@ double squared_norm(const SquaredNorm& a, std::int64_t begin, std::int64_t end) 
   with_type(a.dtype, [&]<typename T>(T) {
     const T* x = at<T>(a.x, begin);
     total = lane_sum<double>(end - begin, [&](std::int64_t i) {
-      const auto v = static_cast<double>(to_float(x[i]));
+      const auto v = static_cast<double>(loaded(x[i]));
       return v * v;
     });
   });

@@ -25,9 +25,9 @@ void rope_row(const Rope& a, std::int64_t row, const float* cosine, const float*
       T* high = low + half;
 #pragma GCC ivdep
       for (std::int64_t i = 0; i < half; ++i) {
-        const RopePair pair = rope_rotated(to_float(low[i]), to_float(high[i]), cosine[i], sine[i]);
-        low[i] = stored<T>(pair.low);
-        high[i] = stored<T>(pair.high);
+        const RopePair pair = rope_rotated(loaded(low[i]), loaded(high[i]), cosine[i], sine[i]);
+        store(pair.low, &low[i]);
+        store(pair.high, &high[i]);
       }
     }
   });

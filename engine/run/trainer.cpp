@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#include "engine/run/trainer.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "devices/base/error.h"
+#include "devices/base/log.h"
+#include "engine/run/evaluate.h"
+
+namespace sluice {
+namespace {
+
+// Steps skipped in a row before a run with on_nonfinite = "skip" gives up.
+constexpr int kMostSkips = 10;
+
+}  // namespace
+
+UpdateRule update_rule(const OptimizerConfig& optimizer, const LearningRate& rate,
+                       std::int64_t step) {
+  return {.learning_rate = static_cast<float>(rate.at(step - 1)),
+          .beta1 = static_cast<float>(optimizer.beta1),
+          .beta2 = static_cast<float>(optimizer.beta2),
+          .epsilon = static_cast<float>(optimizer.eps),
+          .weight_decay = static_cast<float>(optimizer.weight_decay)};
+}
+
+Trainer::Trainer(const TrainerParts& parts, const Workload& workload, std::int64_t last)
+    : parts_(parts), layout_(batch_layout(workload)), last_(last) {}
+
+void Trainer::run(Executor& executor, std::int64_t until) {
+  until_ = std::min(until, last_);
+  executor.run(done_ + 1, *this);
+  parts_.log.drained();
+}
+
+bool Trainer::prepare(std::int64_t step, std::span<std::byte> batch) {
+  if (step > until_) return false;
+  if (parts_.stop.asked() && reason_.empty()) reason_ = "signal";
+  if (parts_.folder.take_stop_request() && reason_.empty()) reason_ = "STOP";
+  if (parts_.folder.take_save_request()) save_ = true;
+  if (step > 1 && (!reason_.empty() || save_)) return false;
+  const std::int64_t first = (step - 1) * parts_.config.train.global_batch;
+  unmasked_[static_cast<std::size_t>(step % 4)] =
+      fill_batch(layout_, batch, [&](std::int64_t at, auto ids, auto targets) {
+        return parts_.batches.fill(first + at, ids, targets);
+      });
+  return true;
+}
+
+void Trainer::report(const StepReport& report) {
+  const std::int64_t unmasked = unmasked_[static_cast<std::size_t>(report.step % 4)];
+  double sum = 0;
+  for (const float loss : report.losses) sum += static_cast<double>(loss);
+  const double loss = sum / static_cast<double>(std::max<std::int64_t>(1, unmasked));
+  tokens_ += unmasked;
+  const bool finite = report.norm.finite != 0 && std::isfinite(loss);
+  if (!finite) on_nonfinite(report.step, loss);
+  if (finite) skipped_ = 0;
+  done_ = report.step;
+  parts_.log.reported({.step = report.step,
+                       .loss = loss,
+                       .norm = static_cast<double>(report.norm.norm),
+                       .lr = parts_.rate.at(report.step - 1),
+                       .tokens = tokens_});
+}
+
+void Trainer::digest(std::int64_t step, std::uint64_t value) { parts_.log.digest(step, value); }
+
+void Trainer::completed(std::int64_t step, const Timeline& timeline) {
+  parts_.log.completed(step, timeline);
+}
+
+void Trainer::on_nonfinite(std::int64_t step, double loss) {
+  const TrainConfig& train = parts_.config.train;
+  const std::int64_t first = (step - 1) * train.global_batch;
+  const std::string what =
+      fmt::format("step {}: loss {} or gradient norm is not a finite number (samples {} to {})",
+                  step, loss, first, first + train.global_batch - 1);
+  if (train.on_nonfinite == OnNonFinite::kStop) {
+    throw Error(ErrorKind::kNonFinite,
+                what + "; lower optimizer.lr, or see train.on_nonfinite = \"skip\"");
+  }
+  if (++skipped_ > kMostSkips) {
+    throw Error(ErrorKind::kNonFinite, fmt::format("{}: {} steps in a row", what, skipped_));
+  }
+  log_warn(what + ": skipped, nothing was updated");
+}
+
+}  // namespace sluice

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#include "engine/run/limits.h"
+
+#include "engine/model/model.h"
+#include "tests/engine/run/run_scratch.h"
+
+namespace sluice {
+namespace {
+
+constexpr Bytes kGiB = {std::int64_t{1} << 30};
+
+MachineLimits machine_of(Bytes ram) {
+  MachineLimits limits = effective_limits();
+  limits.ram.available = ram;
+  limits.ram.source = "MemTotal";
+  return limits;
+}
+
+class Limits : public ::testing::Test {
+ protected:
+  TierLimits resolve(const LimitsConfig& config, bool may_exceed = false) const {
+    const MachineLimits limits = machine_of(kGiB * 4);
+    return resolve_limits(config, limits, {.machine = default_machine(limits)}, scratch_ / "run",
+                          may_exceed);
+  }
+
+  RunScratch scratch_;
+};
+
+TEST_F(Limits, DeviceAndHostShareTheRamLessAReserve) {
+  const TierLimits limits = resolve({});
+  // The reserve: 512 MiB, or 5 % where that is more.
+  EXPECT_EQ(limits.capacity[0].value, (kGiB * 7).value / 2);
+  EXPECT_EQ(limits.capacity[1], limits.capacity[0]);
+  ASSERT_TRUE(limits.shared_ram);
+  EXPECT_EQ(*limits.shared_ram, limits.capacity[0]);
+  EXPECT_NE(limits.source[0].find("MemTotal"), std::string::npos);
+  EXPECT_NE(limits.source[2].find("free disk"), std::string::npos);
+}
+
+TEST_F(Limits, ALimitOfTheConfigIsNamedAsTheOneThatBinds) {
+  const TierLimits limits = resolve({.device = kGiB, .host = std::nullopt, .storage = kGiB});
+  EXPECT_EQ(limits.capacity[0], kGiB);
+  EXPECT_EQ(limits.source[0], "limits.device");
+  EXPECT_EQ(limits.source[2], "limits.storage");
+}
+
+TEST_F(Limits, AboveTheMachineTheyAreRefusedWhereTheRunIsForReal) {
+  expect_error(ErrorKind::kNoFit, {"limits.device", "8.0 GiB", "MemTotal"},
+               [&] { resolve({.device = kGiB * 8}); });
+  expect_error(ErrorKind::kNoFit, {"limits.device + limits.host", "MemTotal"},
+               [&] { resolve({.device = kGiB * 2, .host = kGiB * 2}); });
+  expect_error(ErrorKind::kNoFit, {"limits.storage", "free disk of"},
+               [&] { resolve({.storage = kGiB * 1000000}); });
+}
+
+TEST_F(Limits, AboveTheMachineTheyAreTakenWhereNothingIsRun) {
+  const TierLimits limits = resolve({.device = kGiB * 80, .host = kGiB * 512}, true);
+  EXPECT_EQ(limits.capacity[0], kGiB * 80);
+  EXPECT_EQ(*limits.shared_ram, kGiB * 592);
+}
+
+TEST_F(Limits, SwapFilesAreRefusedWhereTheyCannotBe) {
+  expect_error(ErrorKind::kIo, {"nowhere", "no such folder"},
+               [&] { check_storage_folder(scratch_ / "nowhere"); });
+  expect_error(ErrorKind::kIo, {"text.txt", "not a folder"},
+               [&] { check_storage_folder(scratch_ / "text.txt"); });
+}
+
+TEST_F(Limits, RulesOfALayerFixThePlacementOfItsParameters) {
+  const LoadedConfig loaded = scratch_.config(
+      {{"place.optimizer", R"([{layers = "1", home = "host"}, {layers = "*", home = "storage"}])"},
+       {"place.recompute", "full"},
+       {"place.wave", "all"}});
+  const Model model = make_model(loaded.config.model.shape, training_shape(loaded.config));
+  const Workload workload = model.workload(2);
+  const PlanRequest request = plan_request(loaded.config, workload);
+  const int block = workload.layers[2].flats.front();
+  for (std::size_t f = 0; f < workload.flats.size(); ++f) {
+    EXPECT_EQ(request.states[f], static_cast<int>(f) == block ? Tier::kHost : Tier::kStorage);
+    EXPECT_FALSE(request.weights[f]);
+  }
+  EXPECT_EQ(request.recompute, true);
+  EXPECT_EQ(request.wave, 0);
+  EXPECT_FALSE(request.deferred);
+}
+
+}  // namespace
+}  // namespace sluice

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#include "engine/run/train.h"
+
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <optional>
+#include <thread>
+
+#include "engine/run/stop_request.h"
+#include "offload/plan_json.h"
+#include "tests/engine/run/run_scratch.h"
+
+namespace sluice {
+namespace {
+
+TEST(Train, EndsAfterItsEpochs) {
+  const RunScratch scratch;
+  // 1998 tokens make 124 windows: 31 steps.
+  const TrainResult result =
+      scratch.train({{"train.steps", "1000"}, {"train.epochs", "0.1"}, {"eval.sequences", "2"}});
+  EXPECT_EQ(result.reason, "epochs");
+  EXPECT_EQ(result.steps, 3);
+}
+
+TEST(Train, EndsAtItsTargetLoss) {
+  const RunScratch scratch;
+  const TrainResult result = scratch.train({{"train.target_loss", "100"}, {"eval.every", "2"}});
+  EXPECT_EQ(result.reason, "target_loss");
+  EXPECT_EQ(result.steps, 2);
+}
+
+TEST(Train, EndsWhenPatienceIsOut) {
+  const RunScratch scratch;
+  // Weights that stay as they are never give a new best.
+  const TrainResult result = scratch.train({{"train.patience", "2"},
+                                            {"train.steps", "100"},
+                                            {"eval.every", "1"},
+                                            {"optimizer.lr", "1e-30"}});
+  EXPECT_EQ(result.reason, "patience");
+  EXPECT_EQ(result.steps, 3);
+}
+
+TEST(Train, RequestsToSaveNeitherSkipNorRepeatAValidation) {
+  const RunScratch scratch;
+  std::atomic<bool> over = false;
+  std::thread asks([&] {
+    while (!over) {
+      if (scratch.exists("run/metrics.jsonl")) scratch.write("run/SAVE", "");
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  });
+  const TrainResult result = scratch.train({{"train.steps", "20"}, {"eval.every", "1"}});
+  over = true;
+  asks.join();
+  EXPECT_EQ(result.steps, 20);
+  EXPECT_EQ(scratch.metrics("val_loss").size(), 20U);
+  EXPECT_EQ(scratch.metrics("step_seconds").size(), 20U);
+}
+
+TEST(Train, ASignalFinishesTheStepAndSavesTheModel) {
+  const RunScratch scratch;
+  std::thread asks([&] {
+    while (scratch.metrics("step_seconds").empty()) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    ::kill(::getpid(), SIGTERM);
+  });
+  const TrainResult result = scratch.train({{"train.steps", "1000000"}});
+  asks.join();
+  EXPECT_EQ(result.exit_code(), 75);
+  EXPECT_EQ(scratch.metrics("step_seconds").size(), static_cast<std::size_t>(result.steps));
+  EXPECT_TRUE(scratch.exists("run/model/model.safetensors"));
+  EXPECT_EQ(scratch.metrics("\"stop\"").size(), 1U);
+}
+
+TEST(Train, StartsFromTheWeightsOfAModelFolder) {
+  const RunScratch scratch;
+  const TrainResult first = scratch.train({{"place.optimizer", "storage"}});
+  // A run that leaves the weights as they are sees the loss that they had.
+  const TrainResult second = scratch.train({{"model.path", (scratch / "run/model").string()},
+                                            {"optimizer.lr", "1e-30"},
+                                            {"place.weights", "storage"}},
+                                           {.run_dir = scratch / "second"});
+  ASSERT_TRUE(first.val_loss && second.val_loss);
+  EXPECT_DOUBLE_EQ(*first.val_loss, *second.val_loss);
+}
+
+TEST(Train, NumbersThatAreNotFiniteEndTheRunWithoutAModel) {
+  const RunScratch scratch;
+  expect_error(ErrorKind::kNonFinite, {"step 2", "optimizer.lr"}, [&] {
+    scratch.train({{"optimizer.lr", "1e30"}});
+  });
+  EXPECT_FALSE(scratch.exists("run/model"));
+  EXPECT_EQ(scratch.metrics("\"stop\"").size(), 1U);
+}
+
+TEST(Train, AModelWhoseValidationIsNotFiniteIsNotSaved) {
+  const RunScratch scratch;
+  expect_error(ErrorKind::kNonFinite, {"step 1", "validation"}, [&] {
+    scratch.train({{"optimizer.lr", "1e38"}, {"train.steps", "1"}});
+  });
+  EXPECT_FALSE(scratch.exists("run/model"));
+}
+
+TEST(Train, SkippedStepsAreCountedAndDigestedUntilTheyAreTooMany) {
+  const RunScratch scratch;
+  expect_error(ErrorKind::kNonFinite, {"step 12", "11 steps in a row"}, [&] {
+    scratch.train({{"optimizer.lr", "1e30"},
+                   {"train.on_nonfinite", "skip"},
+                   {"train.steps", "100"},
+                   {"log.digest", "true"}});
+  });
+  // The last step's line may be cut off by the error.
+  EXPECT_GE(scratch.metrics("digest").size(), 10U);
+}
+
+TEST(Train, ADryRunLeavesNothing) {
+  const RunScratch scratch;
+  const TrainResult result = scratch.train({{"place.optimizer", "storage"}}, {.dry_run = true});
+  EXPECT_EQ(result.reason, "dry run");
+  EXPECT_FALSE(scratch.exists("run"));
+}
+
+TEST(Train, NothingToResumeStartsAfreshAndARunWithoutCheckpointIsRefused) {
+  const RunScratch scratch;
+  EXPECT_EQ(scratch.train({}, {.resume = true}).reason, "steps");
+  expect_error(ErrorKind::kIo, {"no checkpoint", "--overwrite"},
+               [&] { scratch.train({}, {.resume = true}); });
+  EXPECT_TRUE(scratch.exists("run/model/config.json"));
+}
+
+TEST(Train, AFolderWithARunIsRefusedBeforeAnythingElseIsLookedAt) {
+  const RunScratch scratch;
+  scratch.train({{"train.steps", "1"}});
+  expect_error(ErrorKind::kConfig, {"--overwrite", "--resume"}, [&] {
+    scratch.train({{"data.train", "[\"" + (scratch / "gone.txt").string() + "\"]"}});
+  });
+}
+
+TEST(Train, APlanIsReplayedOrDoesNotFit) {
+  const RunScratch scratch;
+  scratch.train({});
+  const std::string plan = text_of(scratch / "run/plan.json");
+  scratch.write("plan.json", plan);
+  scratch.train({}, {.run_dir = scratch / "second", .plan = scratch / "plan.json"});
+  EXPECT_EQ(parse_plan(text_of(scratch / "second/plan.json"), "second").hash,
+            parse_plan(plan, "first").hash);
+  expect_error(ErrorKind::kNoFit, {"plan.json", "limits.device", "sluice plan"}, [&] {
+    scratch.train({{"limits.device", "64KiB"}},
+                  {.run_dir = scratch / "third", .plan = scratch / "plan.json"});
+  });
+  EXPECT_FALSE(scratch.exists("third"));
+}
+
+TEST(StopRequest, SeesASignalAndGivesTheHandlerBack) {
+  {
+    const StopRequest stop;
+    EXPECT_FALSE(stop.asked());
+    std::raise(SIGUSR1);
+    EXPECT_TRUE(stop.asked());
+  }
+  const StopRequest again;
+  EXPECT_FALSE(again.asked());
+}
+
+TEST(StopRequestDeathTest, ASecondInterruptEndsAtOnce) {
+  EXPECT_EXIT(
+      {
+        const StopRequest stop;
+        std::raise(SIGINT);
+        std::raise(SIGINT);
+      },
+      ::testing::ExitedWithCode(130), "");
+}
+
+}  // namespace
+}  // namespace sluice

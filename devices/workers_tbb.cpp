@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "devices/base/error.h"
+#include "devices/core_turns.h"
 #include "devices/threads_seen.h"
 #include "devices/workers.h"
 
@@ -122,6 +123,8 @@ void Workers::run(std::int64_t count, Call call, void* body) {
     }
   };
   const int turns = static_cast<int>(std::min<std::int64_t>(count, threads_));
+  // Not in workers_std.cpp: it would order what ThreadSanitizer is to find unordered.
+  const CoreTurn turn;
   impl_->arena.execute([&] { tbb::parallel_for(0, turns, take_turns, tbb::simple_partitioner{}); });
 }
 

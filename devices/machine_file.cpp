@@ -119,17 +119,22 @@ void read_capacity(Section section, Machine& machine) {
   section.finish();
 }
 
+// How much of their summed rate two directions keep when both are busy; 1 if absent.
+double read_factor(Section& section, const std::string& key, double least) {
+  const toml::node* factor = section.optional(key);
+  if (factor == nullptr) return 1;
+  const double value = factor->value<double>().value_or(0);
+  if (!(value >= least && value <= 1)) {
+    section.wrong(*factor, key, fmt::format("a number from {} to 1 (both at full rate)", least));
+  }
+  return value;
+}
+
 void read_links(Section section, Machine& machine) {
   machine.host_to_device = section.rate("host_to_device");
   machine.device_to_host = section.rate("device_to_host");
   machine.link_latency = Seconds{section.number("latency_seconds")};
-  if (const toml::node* factor = section.optional("duplex_factor")) {
-    machine.duplex_factor = factor->value<double>().value_or(0);
-    if (!(machine.duplex_factor >= 0.5 && machine.duplex_factor <= 1)) {
-      section.wrong(*factor, "duplex_factor",
-                    "a number from 0.5 (shared) to 1 (both at full rate)");
-    }
-  }
+  machine.duplex_factor = read_factor(section, "duplex_factor", 0.5);
   if (const toml::node* paced = section.optional("paced")) {
     if (!paced->is_boolean()) section.wrong(*paced, "paced", "true or false");
     machine.paced = *paced->value<bool>();
@@ -143,6 +148,7 @@ void read_storage(Section section, Machine& machine) {
   machine.storage_block = section.bytes("block");
   machine.storage_depth = static_cast<int>(section.positive("depth"));
   machine.storage_latency = Seconds{section.number("latency_seconds")};
+  machine.storage_mixed_factor = read_factor(section, "mixed_factor", 0.05);
   section.finish();
 }
 
@@ -207,14 +213,15 @@ std::string to_toml(const Machine& machine) {
       machine.cores, machine.host_to_device.value, machine.device_to_host.value,
       machine.duplex_factor, machine.link_latency.count(), machine.paced, machine.memory.value);
   text += fmt::format(
-      "[storage]\nread = {}\nwrite = {}\nblock = {}\ndepth = {}\nlatency_seconds = {}\n\n"
+      "[storage]\nread = {}\nwrite = {}\nblock = {}\ndepth = {}\nlatency_seconds = {}\n"
+      "mixed_factor = {}\n\n"
       "[host_adam]\nbandwidth = {}\n\n"
       "[compute]\nattention_fp32_flops_per_second = {}\nattention_bf16_flops_per_second = {}\n"
       "elementwise = {}\nlaunch_seconds = {}\n",
       machine.storage_read.value, machine.storage_write.value, machine.storage_block.value,
-      machine.storage_depth, machine.storage_latency.count(), machine.host_adam.value,
-      machine.attention_fp32, machine.attention_bf16, machine.elementwise.value,
-      machine.launch.count());
+      machine.storage_depth, machine.storage_latency.count(), machine.storage_mixed_factor,
+      machine.host_adam.value, machine.attention_fp32, machine.attention_bf16,
+      machine.elementwise.value, machine.launch.count());
   for (const GemmPoint& point : machine.gemm) {
     text += fmt::format(
         "\n[[compute.gemm]]\ndtype = \"{}\"\nm = {}\nn = {}\nk = {}\n"

@@ -52,6 +52,8 @@ struct Machine {
   Bytes storage_block;
   int storage_depth = 16;
   Seconds storage_latency{};
+  // optional: reads and writes at once over the sum of each alone; 0.5 where they take turns
+  double storage_mixed_factor = 1;
 
   // [compute], of the device
   double attention_fp32 = 0, attention_bf16 = 0;  // FLOP/s

@@ -57,6 +57,7 @@ Machine default_machine(const MachineLimits& limits) {
   machine.storage_write = {0.5e9};
   machine.storage_block = {std::int64_t{1} << 20};
   machine.storage_latency = Seconds{200e-6};
+  machine.storage_mixed_factor = 0.4;
   machine.attention_fp32 = fp32 / 4;
   machine.attention_bf16 = bf16 / 4;
   machine.elementwise = {memory.value / 2};

@@ -116,9 +116,9 @@ Demand CostModel::demand(const Operation& operation) const {
     case Lane::kDeviceToHost:
       return {.dram = machine_.device_to_host.value, .link = 1};
     case Lane::kStorageRead:
-      return {.dram = machine_.storage_read.value};
+      return {.dram = machine_.storage_read.value, .disk = 1};
     case Lane::kStorageWrite:
-      return {.dram = machine_.storage_write.value};
+      return {.dram = machine_.storage_write.value, .disk = 1};
   }
   return {};
 }
@@ -126,7 +126,8 @@ Demand CostModel::demand(const Operation& operation) const {
 Demand CostModel::capacity() const {
   return {.cores = static_cast<double>(machine_.cores),
           .dram = machine_.memory.value,
-          .link = 2 * machine_.duplex_factor};
+          .link = 2 * machine_.duplex_factor,
+          .disk = 2 * machine_.storage_mixed_factor};
 }
 
 }  // namespace sluice

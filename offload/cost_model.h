@@ -19,6 +19,7 @@ struct Demand {
   double cores = 0;
   double dram = 0;  // bytes per second
   double link = 0;  // directions
+  double disk = 0;  // directions
 };
 
 class CostModel {

@@ -32,7 +32,11 @@ ProgramTimes times_of(const Program& program, const CostModel& costs) {
       case Lane::kHostCompute:
         times.adam += seconds;
         break;
-      default:
+      case Lane::kStorageRead:
+        if (operation.role == Role::kState) times.state_read += seconds;
+        break;
+      case Lane::kStorageWrite:
+        if (operation.role == Role::kState) times.state_write += seconds;
         break;
     }
   }
@@ -41,8 +45,7 @@ ProgramTimes times_of(const Program& program, const CostModel& costs) {
 
 double phase_bound(const ProgramTimes& times, bool deferred, const CostModel& costs) {
   const auto longest = [](const PhaseTimes& p) { return std::max({p.compute, p.down, p.up}); };
-  const double a = std::max({times.adam, times.lanes[index_of(Lane::kStorageRead)],
-                             times.lanes[index_of(Lane::kStorageWrite)]});
+  const double a = std::max({times.adam, times.state_read, times.state_write});
   const double f = times.forward.compute;
   const double b = times.backward.compute;
   double bound = longest(times.forward) + longest(times.backward);

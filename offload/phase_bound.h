@@ -4,7 +4,7 @@
 
 // The least time any schedule of a Program can take. With F, B the compute time of
 // forward and backward, D and U the bytes down and up in each, A the busiest of
-// Adam, storage reads and storage writes:
+// Adam, and of reading and of writing its state on storage:
 //   T >= max(F, D_F / down, U_F / up) + max(B, D_B / down, U_B / up)
 //   T >= every lane's total
 //   T >= B + max(F, A) for deferred updates, max(F + B, A) for updates in backward;
@@ -25,6 +25,7 @@ struct ProgramTimes {
   double first_forward = 0;                // compute time of the first wave's forward
   std::array<double, kLaneCount> lanes{};  // seconds of work per lane
   double adam = 0;                         // of the host_compute lane
+  double state_read = 0, state_write = 0;  // of the storage lanes, for Adam
 };
 ProgramTimes times_of(const Program& program, const CostModel& costs);
 

@@ -107,6 +107,7 @@ class Simulator {
       sum.cores += demand.cores;
       sum.dram += demand.dram;
       sum.link += demand.link;
+      sum.disk += demand.disk;
     }
     const auto limit = [](double demand, double total, double capacity) {
       return demand > 0 && total > capacity ? capacity / total : 1.0;
@@ -116,7 +117,8 @@ class Simulator {
       const Demand& demand = demands_[static_cast<std::size_t>(current(state))];
       state.rate = std::min({limit(demand.cores, sum.cores, capacity_.cores),
                              limit(demand.dram, sum.dram, capacity_.dram),
-                             limit(demand.link, sum.link, capacity_.link)});
+                             limit(demand.link, sum.link, capacity_.link),
+                             limit(demand.disk, sum.disk, capacity_.disk)});
     }
   }
 
@@ -179,10 +181,17 @@ Timeline simulate(const Program& program, const std::vector<Waits>& waits, const
 
 std::array<LaneUse, kLaneCount> lane_use(const Program& program, const Timeline& timeline) {
   std::array<LaneUse, kLaneCount> use;
+  std::array<double, kLaneCount> busy_until;
+  busy_until.fill(-kForever);
+  // Lanes start their operations in program order. A storage lane has several in flight:
+  // what they share is counted once.
   for (std::size_t i = 0; i < program.operations.size(); ++i) {
     const Operation& operation = program.operations[i];
+    const Span& span = timeline.spans[i];
     LaneUse& lane = use[index_of(operation.lane)];
-    lane.busy_seconds += timeline.spans[i].end - timeline.spans[i].start;
+    double& until = busy_until[index_of(operation.lane)];
+    lane.busy_seconds += std::max(0.0, span.end - std::max(span.start, until));
+    until = std::max(until, span.end);
     if (operation.kind != OperationKind::kMove) continue;
     lane.bytes += program.accesses[operation.first_access + MoveOperands::kFrom].size;
   }

@@ -68,6 +68,7 @@ Machine measure(const std::filesystem::path& folder, bool quick) {
   machine.storage_block = storage.block;
   machine.storage_depth = storage.depth;
   machine.storage_latency = storage.latency;
+  machine.storage_mixed_factor = storage.mixed_factor;
   machine.storage_capacity = folder_limits(folder).free;
   return machine;
 }
@@ -92,6 +93,7 @@ std::string table_of(const Machine& m) {
   row("Adam on the host", format_rate(m.host_adam));
   row("storage read", format_rate(m.storage_read));
   row("storage write", format_rate(m.storage_write));
+  row("storage, both at once", fmt::format("{:.2f} of the sum", m.storage_mixed_factor));
   return text;
 }
 

@@ -26,7 +26,8 @@ struct StorageRates {
   BytesPerSecond read, write;  // 1 MiB blocks, 16 in flight, of one direction at a time
   Bytes block;
   int depth = 0;
-  Seconds latency{};  // of one 4 KiB read
+  Seconds latency{};        // of one 4 KiB read
+  double mixed_factor = 1;  // both directions at once over the sum of each alone
 };
 
 // Uses at most `most` of the folder's disk, for a moment, and half of what is

@@ -45,14 +45,17 @@ class Window final : public Storage::Listener {
   std::exception_ptr error_;
 };
 
-// One pass over the file in the given direction.
-BytesPerSecond pass(Storage& storage, HostArena& memory, bool write) {
+enum class Traffic : std::uint8_t { kRead, kWrite, kMixed };
+
+// One pass over the file: every block read or written, or every other one.
+BytesPerSecond pass(Storage& storage, HostArena& memory, Traffic traffic) {
   Window window;
   const Seconds start = steady_seconds();
   const std::int64_t blocks = storage.size().value / kBlock.value;
   for (std::int64_t i = 0; i < blocks; ++i) {
     window.enter(kDepth);
     const std::span<std::byte> block{memory.base() + i % kDepth * kBlock.value, count(kBlock)};
+    const bool write = traffic == Traffic::kWrite || (traffic == Traffic::kMixed && i % 2 == 0);
     if (write) {
       storage.write(kBlock * i, block, window, 0);
     } else {
@@ -60,7 +63,7 @@ BytesPerSecond pass(Storage& storage, HostArena& memory, bool write) {
     }
   }
   window.finish();
-  if (write) storage.sync();
+  if (traffic != Traffic::kRead) storage.sync();
   return {static_cast<double>(blocks * kBlock.value) / (steady_seconds() - start).count()};
 }
 
@@ -93,11 +96,16 @@ StorageRates measure_storage(const std::filesystem::path& folder, Bytes most, bo
   StorageRates rates{.read = {}, .write = {}, .block = kBlock, .depth = kDepth};
   // The first write also turns reserved blocks into written ones: training pays
   // that once, so it does not count.
-  static_cast<void>(pass(*storage, memory, /*write=*/true));
-  for (int i = 0; i < (quick ? 1 : 3); ++i) {
-    rates.write.value = std::max(rates.write.value, pass(*storage, memory, true).value);
-    rates.read.value = std::max(rates.read.value, pass(*storage, memory, false).value);
+  static_cast<void>(pass(*storage, memory, Traffic::kWrite));
+  BytesPerSecond mixed{};
+  for (int i = 0; i < (quick ? 2 : 3); ++i) {
+    rates.write.value = std::max(rates.write.value, pass(*storage, memory, Traffic::kWrite).value);
+    rates.read.value = std::max(rates.read.value, pass(*storage, memory, Traffic::kRead).value);
+    mixed.value = std::max(mixed.value, pass(*storage, memory, Traffic::kMixed).value);
   }
+  // Half of the bytes each way: the time each half takes alone, over that of both at once.
+  const double alone = 0.5 / rates.read.value + 0.5 / rates.write.value;
+  rates.mixed_factor = std::clamp(alone * mixed.value / 2, 0.05, 1.0);
   rates.latency = read_latency(*storage, memory);
   return rates;
 }

@@ -56,6 +56,7 @@ TEST(MachineFile, ComesBackAsItWasSaved) {
   Machine machine = default_machine(two_cores());
   machine.paced = true;
   machine.duplex_factor = 0.75;
+  machine.storage_mixed_factor = 0.25;
   machine.link_latency = Seconds{1.0 / 3};
   machine.gemm[1].flops_per_second = 1e11 / 3;
   const std::filesystem::path path = folder.path() / "new" / "machine.toml";
@@ -66,6 +67,7 @@ TEST(MachineFile, ComesBackAsItWasSaved) {
   EXPECT_EQ(back.device_capacity, 8_GiB);
   EXPECT_TRUE(back.paced);
   EXPECT_EQ(back.duplex_factor, 0.75);
+  EXPECT_EQ(back.storage_mixed_factor, 0.25);
   EXPECT_EQ(back.link_latency, machine.link_latency);
   EXPECT_EQ(back.host_to_device.value, machine.host_to_device.value);
   EXPECT_EQ(back.storage_block, 1_MiB);
@@ -113,6 +115,8 @@ TEST(MachineFile, RefusesValuesThatMakeNoSense) {
   expect_refused(folder, replaced(text, "\"fp32\"", "\"fp8\""), "compute.gemm.dtype must be");
   expect_refused(folder, replaced(text, "duplex_factor = 0.5", "duplex_factor = 2"),
                  "duplex_factor must be");
+  expect_refused(folder, replaced(text, "mixed_factor = 0.4", "mixed_factor = 0"),
+                 "mixed_factor must be");
   expect_refused(folder, replaced(text, "version = 1", "version = 2"), "version must be");
   expect_refused(folder, "not toml", "line 1");
 }

@@ -87,6 +87,8 @@ def paced_machine(source, target, rate):
             line = f"{key} = {rate:.0f}"
         if section == "[links]" and key == "paced":
             line = "paced = true"
+        if section == "[links]" and key == "duplex_factor":
+            line = "duplex_factor = 1.0"  # each direction has its own pace
         out.append(line)
     target.write_text("\n".join(out) + "\n")
 
@@ -107,7 +109,7 @@ def overlap_rows():
         moved = sum(lanes[lane]["bytes"] for lane in ("host_to_device", "device_to_host"))
         paced_machine(machine, paced, moved / (0.8 * compute))
         ratios = {"overlap": [], "overlap_serial": []}
-        for _ in range(3):
+        for _ in range(5):
             compute = median_step(train(folder, "resident", "--machine", machine, *resident))
             for name, flags in (("overlap", []), ("overlap_serial", ["--serial"])):
                 steps = train(folder, name, "--machine", paced, *flags)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Sluice developers
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <tuple>
 
@@ -73,6 +74,28 @@ Totals totals_of(const Workload& workload, const Combination& c, const CostModel
   return t;
 }
 
+// What one backward call needs on the device at least.
+struct WorkingSet {
+  double scratch = 0;  // its own, and the gradients of the wave's layer inputs
+  double layer = 0;    // with the weights and sums of the layer, resident or not
+};
+
+WorkingSet working_set(const Workload& workload, const Combination& c) {
+  WorkingSet most;
+  for (const LayerSpec& layer : workload.layers) {
+    const double scratch = static_cast<double>(layer.backward_workspace.value) +
+                           static_cast<double>(layer.input.value) * c.wave;
+    double bytes = scratch;
+    for (const int flat : layer.flats) {
+      bytes += static_cast<double>(workload.flats[static_cast<std::size_t>(flat)].count) *
+               (4 + static_cast<double>(size_of(workload.compute)));
+    }
+    most.scratch = std::max(most.scratch, scratch);
+    most.layer = std::max(most.layer, bytes);
+  }
+  return most;
+}
+
 // Optimistic: memory holds weights first, then state, and no slots; only what
 // cannot be there moves; everything overlaps. Infinite where it cannot fit.
 double bound_of(const Workload& workload, const Combination& c, const TierLimits& limits,
@@ -90,7 +113,15 @@ double bound_of(const Workload& workload, const Combination& c, const TierLimits
     room[1] = std::min(room[1], static_cast<double>(limits.shared_ram->value));
   }
   room[index_of(c.activations)] -= kept_wave;
-  if (room[index_of(c.activations)] < 0) return std::numeric_limits<double>::infinity();
+  const WorkingSet working = working_set(workload, c);
+  if (room[index_of(c.activations)] < 0 || room[0] < working.layer) {
+    return std::numeric_limits<double>::infinity();
+  }
+  room[0] -= working.scratch;
+  // Sums of layers that are not resident travel once per wave more than gradients do.
+  const double resident = std::min(1.0, room[0] / (t.weights + 4 * t.parameters + t.states));
+  const double sums =
+      c.gradients == Tier::kDevice ? 0 : (waves - 1) * 4 * t.parameters * (1 - resident);
 
   const auto place = [&](double bytes, Tier tier) {  // returns what is left over
     const double taken = std::min(bytes, room[index_of(tier)]);
@@ -101,24 +132,37 @@ double bound_of(const Workload& workload, const Combination& c, const TierLimits
   const double weights_stored = place(weights_off, Tier::kHost);
   const double states_off = place(t.states, Tier::kDevice);
   const double gradients_off = t.gradients * states_off / t.states;
+  // Between waves sums are parked in fp32.
+  const double parked = waves > 1 ? 4 * t.parameters * (1 - resident) : gradients_off;
+  const double gradients_stored =
+      c.gradients == Tier::kDevice ? 0 : place(parked, Tier::kHost) * waves;
   const double states_stored = place(states_off, Tier::kHost);
 
   const double offloaded = c.activations == Tier::kDevice ? 0 : t.kept * micro_batches;
   const double stored = c.activations == Tier::kStorage ? offloaded : 0;
-  const double down = (2 * waves * weights_off + offloaded) / machine.host_to_device.value;
-  const double up = (gradients_off + offloaded) / machine.device_to_host.value;
-  const double read =
-      (2 * waves * weights_stored + states_stored + stored) / machine.storage_read.value;
-  const double write = (weights_stored + states_stored + stored) / machine.storage_write.value;
-  const double adam =
-      costs.update(static_cast<std::int64_t>(t.parameters * states_off / t.states), false);
+  // Phase by phase, as in phase_bound.h: what forward saves goes up and out while it runs,
+  // and comes back while backward does.
+  const double down_rate = machine.host_to_device.value, up_rate = machine.device_to_host.value;
+  const double read_rate = machine.storage_read.value, write_rate = machine.storage_write.value;
+  const double fetched = waves * weights_off / down_rate;
+  const double read = waves * weights_stored / read_rate;
   const double forward = t.forward * micro_batches;
   const double backward = t.backward * micro_batches;
-  const double update = std::max({adam, states_stored / machine.storage_read.value,
-                                  states_stored / machine.storage_write.value});
-  const double phases =
-      c.deferred ? backward + std::max(forward, update) : std::max(forward + backward, update);
-  return std::max({phases, down, up, read, write});
+  const double adam =
+      costs.update(static_cast<std::int64_t>(t.parameters * states_off / t.states), false);
+  const double update =
+      std::max({adam, states_stored / read_rate, (weights_stored + states_stored) / write_rate});
+  const double forward_phase =
+      std::max({forward, offloaded / up_rate, fetched, read, stored / write_rate});
+  const double backward_phase =
+      std::max({backward, fetched + (offloaded + sums) / down_rate,
+                (gradients_off + sums) / up_rate, read + stored / read_rate});
+  const double disk_in = 2 * read + (states_stored + gradients_stored + stored) / read_rate;
+  const double disk_out = (weights_stored + states_stored + gradients_stored + stored) / write_rate;
+  const double phases = c.deferred
+                            ? backward_phase + std::max(forward_phase, update + stored / write_rate)
+                            : std::max(forward_phase + backward_phase, update);
+  return std::max({phases, disk_in, disk_out});
 }
 
 }  // namespace
@@ -165,7 +209,9 @@ std::vector<Combination> combinations(const Model& model, const PlanRequest& req
                                   .gradients = gradients,
                                   .residency = residency,
                                   .stream_state = stream,
-                                  .lean = lean};
+                                  .lean = lean,
+                                  .variant = gradients != Tier::kHost || stream ||
+                                             residency != Residency::kWeightsThenState};
                     c.bound = bound_of(workload, c, limits, costs);
                     all.push_back(c);
                   }
@@ -177,9 +223,13 @@ std::vector<Combination> combinations(const Model& model, const PlanRequest& req
       }
     }
   }
-  std::stable_sort(all.begin(), all.end(), [](const Combination& a, const Combination& b) {
-    return std::tie(a.bound, a.lean) < std::tie(b.bound, b.lean);
-  });
+  // What is within 3 % counts as equal: then the larger micro-batch goes first, whose
+  // Program is smaller.
+  const auto rank = [](const Combination& c) {
+    return std::tuple(std::floor(std::log(c.bound) / std::log(1.03)), c.lean);
+  };
+  std::stable_sort(all.begin(), all.end(),
+                   [&](const Combination& a, const Combination& b) { return rank(a) < rank(b); });
   return all;
 }
 

@@ -30,7 +30,7 @@ ProgramTimes times_of(const Program& program, const CostModel& costs) {
         phase->up += seconds;
         break;
       case Lane::kHostCompute:
-        times.adam += seconds;
+        if (operation.kind == OperationKind::kUpdate) times.adam += seconds;
         break;
       case Lane::kStorageRead:
         if (operation.role == Role::kState) times.state_read += seconds;

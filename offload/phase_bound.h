@@ -24,7 +24,7 @@ struct ProgramTimes {
   PhaseTimes forward, backward;
   double first_forward = 0;                // compute time of the first wave's forward
   std::array<double, kLaneCount> lanes{};  // seconds of work per lane
-  double adam = 0;                         // of the host_compute lane
+  double adam = 0;                         // of updates on the host
   double state_read = 0, state_write = 0;  // of the storage lanes, for Adam
 };
 ProgramTimes times_of(const Program& program, const CostModel& costs);

@@ -26,6 +26,7 @@ struct Combination {
   Residency residency = Residency::kWeightsThenState;
   bool stream_state = false;  // Adam on the device, wherever the state lives
   bool lean = false;          // least memory for slots
+  bool variant = false;       // of a structure that the first of its kind stands for
   double bound = 0;           // seconds that no placement of it can beat
 };
 

@@ -53,10 +53,13 @@ Infeasible explain(const Model& model, const PlanRequest& request, const TierLim
                    const Machine& machine, const SearchResult& result) {
   const Tier tier = shortest(result.nearest_missing);
   const std::size_t t = index_of(tier);
-  const bool shared = limits.shared_ram && tier == Tier::kHost;
+  // Where device and host share the RAM, it may be short although neither limit is.
+  const bool shared = limits.shared_ram && tier == Tier::kHost &&
+                      result.nearest_extent[t] - limits.capacity[t] < result.nearest_missing[t];
+  const Bytes capacity = shared ? *limits.shared_ram : limits.capacity[t];
   Infeasible infeasible{.tier = tier,
-                        .needed = limits.capacity[t] + result.nearest_missing[t],
-                        .capacity = limits.capacity[t],
+                        .needed = capacity + result.nearest_missing[t],
+                        .capacity = capacity,
                         .source = shared ? limits.shared_source : limits.source[t]};
 
   std::vector<Change> changes;

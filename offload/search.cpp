@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
+#include <tuple>
 
 #include "devices/base/error.h"
 #include "devices/base/format.h"
@@ -18,7 +20,12 @@ namespace {
 
 // Operations that may be built and simulated for one answer: keeps a plan of any
 // size within seconds, and the same on every machine.
-constexpr std::int64_t kBudget = 500'000;
+constexpr std::int64_t kBudget = 600'000;
+
+bool fits(const Program& program, const TierLimits& limits) {
+  const auto missing = missing_bytes(program, limits);
+  return std::all_of(missing.begin(), missing.end(), [](Bytes b) { return b.value <= 0; });
+}
 
 struct Best {
   Placement placement;
@@ -29,16 +36,25 @@ class Search {
  public:
   Search(const Model& model, const PlanRequest& request, const TierLimits& limits,
          const Machine& machine, std::int64_t budget)
-      : model_(model), request_(request), limits_(limits), machine_(machine), budget_(budget) {}
+      : model_(model),
+        request_(request),
+        limits_(limits),
+        machine_(machine),
+        budget_given_(budget),
+        budget_(budget) {}
 
   SearchResult run() {
-    for (const Combination& c : combinations(model_, request_, limits_, machine_)) {
-      if (best_ && c.bound >= best_->seconds) break;
-      if (budget_ <= 0 && best_) break;
-      consider(c);
-      // Without a fit yet, go on for a while longer.
-      if (budget_ <= -kBudget / 2) break;
+    const std::vector<Combination> all = combinations(model_, request_, limits_, machine_);
+    // Each structure of a step once, then the other ways to spend memory on it: a model
+    // that leaves room for a few tries shall not spend them all on one structure.
+    for (const bool variants : {false, true}) {
+      for (const Combination& c : all) {
+        if (budget_ <= 0 || std::isinf(c.bound)) break;  // what is behind does not fit
+        if (best_ && c.bound >= best_->seconds) continue;
+        if (c.variant == variants) consider(c);
+      }
     }
+    if (!best_) try_leanest(all);
     if (best_) refine();
     SearchResult result;
     if (best_) {
@@ -47,6 +63,7 @@ class Search {
     }
     result.nearest = nearest_;
     result.nearest_missing = nearest_missing_;
+    result.nearest_extent = nearest_extent_;
     return result;
   }
 
@@ -58,6 +75,18 @@ class Search {
     budget_ -= fit.operations_built;
     if (!fit.fits()) return remember_nearest(fit);
     try_program(fit.placement, fit.program, costs);
+  }
+
+  // Whether anything fits is not to depend on the budget.
+  void try_leanest(std::vector<Combination> all) {
+    std::erase_if(all, [](const Combination& c) { return !c.lean; });
+    std::stable_sort(all.begin(), all.end(), [](const Combination& a, const Combination& b) {
+      return std::tuple(a.sequences, a.wave, !a.recompute) <
+             std::tuple(b.sequences, b.wave, !b.recompute);
+    });
+    // A remedy is tried with a small budget, and there are several.
+    const std::size_t most = budget_given_ < kBudget ? 1 : 3;
+    for (std::size_t i = 0; i < std::min(most, all.size()) && !best_; ++i) consider(all[i]);
   }
 
   void try_program(const Placement& placement, const Program& program, const CostModel& costs) {
@@ -83,10 +112,7 @@ class Search {
         const CostModel costs(machine_, workload);
         const Program program = build_training(workload, p, costs);
         budget_ -= static_cast<std::int64_t>(program.operations.size());
-        const auto missing = missing_bytes(program, limits_);
-        if (std::any_of(missing.begin(), missing.end(), [](Bytes b) { return b.value > 0; })) {
-          continue;
-        }
+        if (!fits(program, limits_)) continue;
         try_program(p, program, costs);
       }
     }
@@ -101,16 +127,18 @@ class Search {
     if (nearest_ && over(fit.missing) >= over(nearest_missing_)) return;
     nearest_ = fit.placement;
     nearest_missing_ = fit.missing;
+    nearest_extent_ = fit.program.extent;
   }
 
   const Model& model_;
   const PlanRequest& request_;
   const TierLimits& limits_;
   const Machine& machine_;
+  std::int64_t budget_given_;
   std::int64_t budget_;
   std::optional<Best> best_;
   std::optional<Placement> nearest_;
-  std::array<Bytes, kTierCount> nearest_missing_{};
+  std::array<Bytes, kTierCount> nearest_missing_{}, nearest_extent_{};
 };
 
 // What exact clipping costs, and what more memory or no clipping would give.
@@ -130,8 +158,19 @@ void add_advice(Plan& plan, const Model& model, const PlanRequest& request,
     free.clips = false;
     free.deferred = std::nullopt;
     const SearchResult result = search_placement(model, free, limits, machine, budget);
-    if (result.placement) plan.clip_cost_seconds = std::max(0.0, step - result.step_seconds);
-    faster(result.step_seconds, "--train.clip 0");
+    // The same placement without waiting for the norm is one answer, found or not.
+    Placement same = plan.placement;
+    same.deferred = false;
+    const CostModel costs(machine, plan.workload);
+    const Program program = build_training(plan.workload, same, costs);
+    double seconds = result.placement ? result.step_seconds : step;
+    if (fits(program, limits)) {
+      seconds = std::min(seconds, simulate(program, derive_waits(program), costs,
+                                           {.serial = request.serial, .warm_up = 1})
+                                      .step_seconds);
+    }
+    plan.clip_cost_seconds = std::max(0.0, step - seconds);
+    faster(seconds, "--train.clip 0");
   }
   for (const Tier tier : {Tier::kDevice, Tier::kHost}) {
     if (limits.shared_ram && tier == Tier::kHost) continue;

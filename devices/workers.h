@@ -16,9 +16,13 @@ namespace sluice {
 
 class Workers {
  public:
+  // kShared: its loops take turns with those of all other Workers that share their cores,
+  // each at full width (core_turns.h). Bodies of one must not wait for bodies of another.
+  enum class Cores : std::uint8_t { kOwn, kShared };
+
   // `threads` >= 1, the calling thread included. `cpus` binds the others to those
   // logical CPUs (empty: the process's affinity). OMP_NUM_THREADS is ignored.
-  explicit Workers(int threads, std::vector<int> cpus = {});
+  explicit Workers(int threads, std::vector<int> cpus = {}, Cores cores = Cores::kOwn);
   ~Workers();
   Workers(const Workers&) = delete;
   Workers& operator=(const Workers&) = delete;
@@ -52,6 +56,7 @@ class Workers {
 
   struct Impl;
   int threads_;
+  Cores cores_;
   std::unique_ptr<Impl> impl_;
 };
 

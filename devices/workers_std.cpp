@@ -82,7 +82,8 @@ void Workers::Impl::help() {
   }
 }
 
-Workers::Workers(int threads, std::vector<int> cpus) : threads_(threads) {
+Workers::Workers(int threads, std::vector<int> cpus, Cores cores)
+    : threads_(threads), cores_(cores) {
   SLUICE_CHECK(threads >= 1);
   impl_ = std::make_unique<Impl>(threads);
   for (int i = 1; i < threads; ++i) {

@@ -92,7 +92,8 @@ struct Workers::Impl {
   ThreadsSeen seen;
 };
 
-Workers::Workers(int threads, std::vector<int> cpus) : threads_(threads) {
+Workers::Workers(int threads, std::vector<int> cpus, Cores cores)
+    : threads_(threads), cores_(cores) {
   SLUICE_CHECK(threads >= 1);
   impl_ = std::make_unique<Impl>(threads);
   if (threads == 1) return;
@@ -124,7 +125,8 @@ void Workers::run(std::int64_t count, Call call, void* body) {
   };
   const int turns = static_cast<int>(std::min<std::int64_t>(count, threads_));
   // Not in workers_std.cpp: it would order what ThreadSanitizer is to find unordered.
-  const CoreTurn turn;
+  std::optional<CoreTurn> turn;
+  if (cores_ == Cores::kShared) turn.emplace();
   impl_->arena.execute([&] { tbb::parallel_for(0, turns, take_turns, tbb::simple_partitioner{}); });
 }
 

@@ -9,7 +9,8 @@
 namespace sluice {
 
 Hardware::Hardware(const Machine& machine, const HardwareOptions& options)
-    : workers_(options.threads) {
+    : workers_(options.threads, {},
+               machine.device == "host" ? Workers::Cores::kShared : Workers::Cores::kOwn) {
   accelerator_ = make_accelerator(machine.device,
                                   {.threads = options.threads,
                                    .host_to_device = link_pace(machine, QueueKind::kHostToDevice),

@@ -56,6 +56,38 @@ TEST(Workers, TwoSetsRunAtOnceWithAllTheirThreads) {
   EXPECT_EQ(there, 8);
 }
 
+TEST(Workers, ThatShareTheirCoresRunAllTheSame) {
+  Workers left(3, {}, Workers::Cores::kShared);
+  Workers right(3, {}, Workers::Cores::kShared);
+  std::atomic<int> runs{0};
+  const auto loops = [&](Workers& workers) {
+    for (int loop = 0; loop < 200; ++loop) workers.for_each(7, [&](std::int64_t) { ++runs; });
+  };
+  std::thread other([&] { loops(left); });
+  loops(right);
+  other.join();
+  EXPECT_EQ(runs, 2 * 200 * 7);
+}
+
+#ifdef __SANITIZE_THREAD__
+// What the tsan preset is for: a race in the body of a loop is seen.
+TEST(WorkersDeathTest, ARaceIsReported) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(
+      {
+        Workers workers(2);
+        std::atomic<int> there{0};
+        int unguarded = 0;
+        workers.for_each(2, [&](std::int64_t) {
+          ++there;
+          while (there < 2) std::this_thread::yield();
+          for (int i = 0; i < 1000; ++i) ++unguarded;
+        });
+      },
+      "data race");
+}
+#endif
+
 TEST(Workers, OneThreadIsTheCaller) {
   Workers workers(1);
   const std::thread::id caller = std::this_thread::get_id();

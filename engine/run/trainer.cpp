@@ -32,6 +32,7 @@ Trainer::Trainer(const TrainerParts& parts, const Workload& workload, std::int64
     : parts_(parts), layout_(batch_layout(workload)), last_(last) {}
 
 void Trainer::run(Executor& executor, std::int64_t until) {
+  first_ = done_ + 1;
   until_ = std::min(until, last_);
   executor.run(done_ + 1, *this);
   parts_.log.drained();
@@ -42,7 +43,9 @@ bool Trainer::prepare(std::int64_t step, std::span<std::byte> batch) {
   if (parts_.stop.asked() && reason_.empty()) reason_ = "signal";
   if (parts_.folder.take_stop_request() && reason_.empty()) reason_ = "STOP";
   if (parts_.folder.take_save_request()) save_ = true;
-  if (step > 1 && (!reason_.empty() || save_)) return false;
+  if (step > 1 && !reason_.empty()) return false;
+  // At least one step between two saves, however often somebody asks.
+  if (step > first_ && save_) return false;
   const std::int64_t first = (step - 1) * parts_.config.train.global_batch;
   unmasked_[static_cast<std::size_t>(step % 4)] =
       fill_batch(layout_, batch, [&](std::int64_t at, auto ids, auto targets) {

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <random>
 #include <thread>
 #include <vector>
@@ -255,10 +256,51 @@ struct RandomRun {
   bool operator==(const RandomRun&) const = default;
 };
 
+// Completes its transfers in an order of its own.
+class UnorderedStorage final : public Storage {
+ public:
+  explicit UnorderedStorage(Storage& inner) : inner_(inner) {}
+  ~UnorderedStorage() override {
+    for (std::thread& thread : threads_) thread.join();
+  }
+
+  std::string description() const override { return "unordered"; }
+  Bytes size() const override { return inner_.size(); }
+  Bytes alignment() const override { return inner_.alignment(); }
+  void read(Bytes offset, std::span<std::byte> memory, Listener& listener,
+            std::uint64_t cookie) override {
+    later([this, offset, memory] { read_now(inner_, offset, memory); }, listener, cookie);
+  }
+  void write(Bytes offset, std::span<const std::byte> memory, Listener& listener,
+             std::uint64_t cookie) override {
+    later([this, offset, memory] { write_now(inner_, offset, memory); }, listener, cookie);
+  }
+  void sync() override { inner_.sync(); }
+
+ private:
+  // Every other transfer waits for a millisecond.
+  template <typename Transfer>
+  void later(Transfer transfer, Listener& listener, std::uint64_t cookie) {
+    const std::lock_guard lock(mutex_);
+    const bool late = ++started_ % 2 == 1;
+    threads_.emplace_back([=, &listener] {
+      if (late) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      transfer();
+      listener.completed(cookie, nullptr);
+    });
+  }
+
+  Storage& inner_;
+  std::mutex mutex_;
+  int started_ = 0;
+  std::vector<std::thread> threads_;
+};
+
 struct RandomRunOptions {
   bool serial = false;
   StorageBackend io = StorageBackend::kThreads;
   int steps = 4;
+  bool unordered_storage = false;
   std::function<void(std::vector<Waits>&, const Program&)> change_waits;
 };
 
@@ -306,6 +348,7 @@ inline RandomRun run_random(const RandomProgram& random, const RandomRunOptions&
   const TemporaryFolder folder;
   const auto storage = open_storage(
       {.folder = folder.path(), .size = size_of_tier(Tier::kStorage), .backend = options.io});
+  UnorderedStorage unordered(*storage);
   const auto all_of = [](Arena& arena) {
     return std::span<std::byte>(arena.base(), static_cast<std::size_t>(arena.size().value));
   };
@@ -320,7 +363,9 @@ inline RandomRun run_random(const RandomProgram& random, const RandomRunOptions&
       .accelerator = *accelerator,
       .kernels = kernels_for("host"),
       .host_workers = workers,
-      .memory = {.device = device->base(), .host = host->base(), .storage = storage.get()}};
+      .memory = {.device = device->base(),
+                 .host = host->base(),
+                 .storage = options.unordered_storage ? &unordered : storage.get()}};
   std::vector<Waits> waits = derive_waits(program);
   if (options.change_waits) options.change_waits(waits, program);
   // Some operations start late, so that the lanes meet in many ways.

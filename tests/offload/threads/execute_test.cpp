@@ -41,7 +41,8 @@ TEST(Execute, EveryRandomPlacementGivesTheBitsOfTheResidentOne) {
     const CostModel costs(test_machine(), workload);
     Placement placement = random_placement(workload, random);
     placement.digest = true;
-    Placement home = resident_placement(workload, placement.deferred);
+    // Updated after backward, whenever the other one is.
+    Placement home = resident_placement(workload, true);
     home.digest = true;
     const auto vocabulary = static_cast<int>(options.vocabulary);
     const RunOptions how{

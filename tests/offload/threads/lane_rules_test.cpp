@@ -23,6 +23,15 @@ TEST(LaneRules, AnyProgramLeavesTheBytesOfItsSerialRun) {
   }
 }
 
+TEST(LaneRules, SoItDoesWhereTransfersEndInAnotherOrder) {
+  for (unsigned seed = 0; seed < 40; ++seed) {
+    const RandomProgram random(seed);
+    ASSERT_TRUE(run_random(random, {.unordered_storage = true}) ==
+                run_random(random, {.serial = true}))
+        << "seed " << seed;
+  }
+}
+
 // No step at all, one step, two: the first and last iterations are mostly masked.
 TEST(LaneRules, ShortRunsLeaveThemToo) {
   for (unsigned seed = 1000; seed < 1040; ++seed) {

@@ -84,7 +84,7 @@ int run_eval(const EvalOptions& options) {
   const TokenRange tokens = eval_tokens(input, options, saved.shape().vocabulary);
   const auto pass = saved.pass(sequences, input.length, ForwardOutput::kLosses);
   const EvaluationResult result = Evaluation(pass->workload, tokens, 0).run(*pass->executor);
-  const bool bytes = saved.shape().vocabulary == 256;
+  const bool bytes = saved.shape().vocabulary == 256 || input.data.tokens == TokenFormat::kBytes;
   nlohmann::ordered_json json = {{"loss", result.loss},
                                  {"perplexity", result.perplexity()},
                                  {"bits_per_token", result.bits()},

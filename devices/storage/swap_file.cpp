@@ -82,6 +82,14 @@ bool same_file(int descriptor, const std::filesystem::path& path) {
 
 std::filesystem::path swap_file_name() { return "sluice-rank0.swap"; }
 
+void remove_stale_swap_file(const std::filesystem::path& folder) noexcept {
+  const std::filesystem::path path = folder / swap_file_name();
+  const int descriptor = open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+  if (descriptor < 0) return;
+  if (flock(descriptor, LOCK_EX | LOCK_NB) == 0) unlink(path.c_str());
+  close(descriptor);
+}
+
 SwapFile::SwapFile(const std::filesystem::path& folder, Bytes size, bool direct)
     : path_(folder / swap_file_name()), size_(round_up(size, kAlignment)) {
   SLUICE_CHECK(size.value > 0);

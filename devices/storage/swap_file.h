@@ -44,6 +44,10 @@ class SwapFile {
   bool direct_ = false;
 };
 
+// Removes the swap file that a killed process left in `folder`. One in use stays, and what
+// cannot be removed does too.
+void remove_stale_swap_file(const std::filesystem::path& folder) noexcept;
+
 // The name of the swap file inside its folder.
 std::filesystem::path swap_file_name();
 

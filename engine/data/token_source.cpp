@@ -97,7 +97,7 @@ void widen(const unsigned char* raw, std::span<std::int32_t> out) {
 TokenSource::File TokenSource::open_file(const std::filesystem::path& path, TokenFormat format) {
   const ReadOnly in(path);
   const std::int64_t size = in.size();
-  if (size == 0) refuse(path, "is empty");
+  if (size == 0) refuse(path, "is empty; leave it out of data.train and data.val");
   if (format == TokenFormat::kBytes) return {path, 0, size, 0, 1};
 
   if (size < kBinHeader) {
@@ -111,7 +111,7 @@ TokenSource::File TokenSource::open_file(const std::filesystem::path& path, Toke
   if (header[2] < 0 || stored != std::int64_t{header[2]} * width) {
     refuse(path,
            fmt::format("corrupt: the header promises {} tokens of {} bytes, the file holds {} "
-                       "bytes of them",
+                       "bytes of them; make the shard again",
                        header[2], width, stored));
   }
   if (header[2] == 0) refuse(path, "holds no tokens");

@@ -7,6 +7,7 @@
 
 #include <array>
 #include <atomic>
+#include <string_view>
 
 namespace sluice {
 namespace {
@@ -18,7 +19,10 @@ std::array<struct sigaction, kSignals.size()> before{};
 
 void on_signal(int signal) {
   const int earlier = asked_signals.fetch_add(1);
-  if (signal == SIGINT && earlier > 0) _exit(130);
+  if (signal != SIGINT || earlier == 0) return;
+  constexpr std::string_view kLast = "\nended at once: the last steps were not saved\n";
+  static_cast<void>(!::write(STDERR_FILENO, kLast.data(), kLast.size()));
+  _exit(130);
 }
 
 }  // namespace

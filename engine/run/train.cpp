@@ -11,6 +11,7 @@
 #include "devices/base/error.h"
 #include "devices/base/format.h"
 #include "devices/base/log.h"
+#include "devices/storage/swap_file.h"
 #include "engine/data/token_source.h"
 #include "engine/files/output_file.h"
 #include "engine/files/run_directory.h"
@@ -208,6 +209,7 @@ TrainResult train(const LoadedConfig& loaded, const TrainOptions& options) {
                             "it again, or give another --run-dir",
                             path.string()));
   }
+  remove_stale_swap_file(path);
   if (options.resume) {
     log_info(fmt::format("{}: nothing to resume, starting afresh", path.string()));
   }

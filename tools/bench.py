@@ -21,6 +21,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build" / "release"
@@ -118,7 +119,38 @@ def overlap_rows():
     yield row("overlap_serial", statistics.median(ratios["overlap_serial"]), "step/compute", 1.0, 1.6)
 
 
-TRAINING = {"overlap": overlap_rows}
+def planning_rows():
+    """Seconds and peak memory of planning the largest shapes, process start included."""
+    for shape, target in (("175b", 2.0), ("1t", 5.0)):
+        seconds, peak = [], 0
+        for _ in range(3):
+            command = [BUILD / "sluice", "plan", ROOT / f"configs/shapes/{shape}.toml",
+                       "--machine", ROOT / "configs/machines/h200.toml", "--quiet"]
+            start = time.perf_counter()
+            with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+                _, _, usage = os.wait4(process.pid, 0)
+                process.returncode = 0
+            seconds.append(time.perf_counter() - start)
+            peak = max(peak, usage.ru_maxrss / 1024)
+        yield row(f"plan_{shape}", statistics.median(seconds), "s", 1.0, target)
+        yield row(f"plan_{shape}_memory", peak, "MiB", 1024.0, 1.0)
+
+
+def shakespeare_rows():
+    """Milliseconds per iteration of configs/shakespeare.toml, everything resident. PyTorch's
+    time on the same machine: tests/bench/torch_shakespeare.py."""
+    with tempfile.TemporaryDirectory() as folder:
+        for dtype in ("fp32", "bf16"):
+            command = [BUILD / "sluice", "train", ROOT / "configs/shakespeare.toml", "--quiet",
+                       "--run-dir", pathlib.Path(folder, dtype), "--train.steps", "150",
+                       "--train.dtype", dtype, "--eval.every", "0", "--eval.sequences", "1"]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            lines = pathlib.Path(folder, dtype, "metrics.jsonl").read_text().splitlines()
+            steps = [line for line in map(json.loads, lines) if "step_seconds" in line]
+            yield row(f"shakespeare_{dtype}", 1e3 * median_step(steps[2:]), "ms")
+
+
+TRAINING = {"overlap": overlap_rows, "plan": planning_rows, "shakespeare": shakespeare_rows}
 
 
 # --- Output. ---

@@ -9,6 +9,8 @@
 
 #include "devices/base/error.h"
 #include "devices/base/format.h"
+#include "offload/builder.h"
+#include "offload/simulate.h"
 
 namespace sluice {
 namespace {
@@ -29,6 +31,7 @@ struct Change {
   Model model;
   PlanRequest request;
   TierLimits limits;
+  double fits_with = 0;  // seconds of a placement known to fit; 0: none is
 };
 
 Model with_moments(const Model& model, DType moments) {
@@ -62,6 +65,15 @@ Infeasible explain(const Model& model, const PlanRequest& request, const TierLim
                         .capacity = capacity,
                         .source = shared ? limits.shared_source : limits.source[t]};
 
+  double nearest_seconds = 0;
+  if (result.nearest) {
+    const Workload workload = model.workload(result.nearest->sequences);
+    const CostModel costs(machine, workload);
+    const Program program = build_training(workload, *result.nearest, costs);
+    nearest_seconds =
+        simulate(program, derive_waits(program), costs, {.serial = request.serial, .warm_up = 1})
+            .step_seconds;
+  }
   std::vector<Change> changes;
   const auto raised = [&](Tier which, Bytes by) {
     TierLimits more = limits;
@@ -70,20 +82,26 @@ Infeasible explain(const Model& model, const PlanRequest& request, const TierLim
     return more;
   };
   constexpr std::int64_t kMiB = 1 << 20;
-  TierLimits enough = limits;
-  std::string flags;
-  for (const Tier short_tier : kTiers) {
-    const Bytes missing = result.nearest_missing[index_of(short_tier)];
-    if (missing.value <= 0) continue;
-    const Bytes by = round_up(missing, Bytes{kMiB});
-    enough.capacity[index_of(short_tier)] += by;
-    if (enough.shared_ram && short_tier != Tier::kStorage) *enough.shared_ram += by;
-    const Bytes total = round_up(enough.capacity[index_of(short_tier)], Bytes{kMiB});
-    flags += fmt::format("{}--limits.{} {}MiB", flags.empty() ? "" : " ", name_of(short_tier),
-                         total.value / kMiB);
-    enough.capacity[index_of(short_tier)] = total;
+  // What is missing, and more of it, which is faster: the nearest placement fits there.
+  for (const double factor : {1.0, 1.5, 2.0}) {
+    TierLimits enough = limits;
+    std::string flags;
+    for (const Tier short_tier : kTiers) {
+      const std::size_t s = index_of(short_tier);
+      if (result.nearest_missing[s].value <= 0) continue;
+      const Bytes needed = limits.capacity[s] + result.nearest_missing[s];
+      const Bytes total =
+          round_up(Bytes{static_cast<std::int64_t>(static_cast<double>(needed.value) * factor)},
+                   Bytes{kMiB});
+      if (enough.shared_ram && short_tier != Tier::kStorage) {
+        *enough.shared_ram += total - limits.capacity[s];
+      }
+      enough.capacity[s] = total;
+      flags += fmt::format("{}--limits.{} {}MiB", flags.empty() ? "" : " ", name_of(short_tier),
+                           total.value / kMiB);
+    }
+    changes.push_back({flags, same(model), request, enough, nearest_seconds});
   }
-  changes.push_back({flags, same(model), request, enough});
   if (request.sequences.value_or(0) != 1) {
     Change change{"--train.micro_batch 1", same(model), request, limits};
     change.request.sequences = 1;
@@ -121,6 +139,11 @@ Infeasible explain(const Model& model, const PlanRequest& request, const TierLim
     Remedy remedy{.change = change.text};
     if (found.placement) {
       remedy.step_seconds = found.step_seconds;
+      if (change.fits_with > 0) {
+        remedy.step_seconds = std::min(remedy.step_seconds, change.fits_with);
+      }
+    } else if (change.fits_with > 0) {
+      remedy.step_seconds = change.fits_with;
     } else {
       for (const Bytes b : found.nearest_missing) remedy.missing = std::max(remedy.missing, b);
     }

@@ -37,7 +37,12 @@ TEST(Search, StaysWithinEveryLimit) {
     const PlanResult result = make_plan(model, request, limits, test_machine());
     if (const auto* infeasible = std::get_if<Infeasible>(&result)) {
       EXPECT_GT(infeasible->missing().value, 0);
-      EXPECT_GE(infeasible->remedies.size(), 3U);
+      // Those that fit come first, with their step time.
+      ASSERT_GE(infeasible->remedies.size(), 3U);
+      for (std::size_t i = 0; i < 3; ++i) {
+        EXPECT_EQ(infeasible->remedies[i].missing.value, 0) << infeasible->remedies[i].change;
+        EXPECT_GT(infeasible->remedies[i].step_seconds, 0) << infeasible->remedies[i].change;
+      }
       continue;
     }
     for (const Tier tier : kTiers) {

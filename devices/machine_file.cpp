@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cmath>
 #include <fstream>
 #include <sstream>
 #include <string_view>
@@ -45,8 +46,8 @@ class Section {
   }
   double number(std::string_view key) {
     const toml::node& node = required(key);
-    const double value = node.is_number() ? *node.value<double>() : -1;
-    if (!(value >= 0)) wrong(node, key, "a number, not negative");
+    const double value = node.is_number() ? node.value<double>().value_or(-1) : -1;
+    if (!(value >= 0 && std::isfinite(value))) wrong(node, key, "a number, not negative");
     return value;
   }
   std::int64_t positive(std::string_view key) {
@@ -65,11 +66,12 @@ class Section {
     const toml::node& node = required(key);
     BytesPerSecond value;
     if (node.is_number()) {
-      value.value = *node.value<double>();
+      value.value = node.value<double>().value_or(0);
     } else if (node.is_string()) {
       value = parsed(node, key, parse_rate);
     }
-    if (!(value.value > 0)) wrong(node, key, "bytes per second above 0, or such as \"25GB/s\"");
+    if (!(value.value > 0 && std::isfinite(value.value)))
+      wrong(node, key, "bytes per second above 0, or such as \"25GB/s\"");
     return value;
   }
   Section section(std::string_view key) {

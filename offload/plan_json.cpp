@@ -210,7 +210,7 @@ std::string to_json(const PlanResult& result, const Machine& machine) {
   } else {
     j["infeasible"] = infeasible_json(std::get<Infeasible>(result));
   }
-  return j.dump(2) + "\n";
+  return j.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
 StoredPlan parse_plan(const std::string& json, const std::string& name) {

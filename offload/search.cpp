@@ -174,6 +174,8 @@ void add_advice(Plan& plan, const Model& model, const PlanRequest& request,
   }
   for (const Tier tier : {Tier::kDevice, Tier::kHost}) {
     if (limits.shared_ram && tier == Tier::kHost) continue;
+    const Bytes there = tier == Tier::kDevice ? machine.device_capacity : machine.host_capacity;
+    if (limits.capacity[index_of(tier)] * 2 > there) continue;  // nobody could follow it
     TierLimits more = limits;
     more.capacity[index_of(tier)] = limits.capacity[index_of(tier)] * 2;
     if (more.shared_ram) more.shared_ram = *more.shared_ram * 2;

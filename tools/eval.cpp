@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "devices/base/error.h"
@@ -84,6 +85,10 @@ int run_eval(const EvalOptions& options) {
   const TokenRange tokens = eval_tokens(input, options, saved.shape().vocabulary);
   const auto pass = saved.pass(sequences, input.length, ForwardOutput::kLosses);
   const EvaluationResult result = Evaluation(pass->workload, tokens, 0).run(*pass->executor);
+  if (!std::isfinite(result.loss)) {
+    throw Error(ErrorKind::kNonFinite,
+                fmt::format("{}: the loss is not a finite number", input.model.string()));
+  }
   const bool bytes = saved.shape().vocabulary == 256 || input.data.tokens == TokenFormat::kBytes;
   nlohmann::ordered_json json = {{"loss", result.loss},
                                  {"perplexity", result.perplexity()},

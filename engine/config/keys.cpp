@@ -17,7 +17,9 @@ constexpr Range kNotNegative{.low = 0};
 constexpr Range kAboveZero{.low = 0, .open_low = true};
 constexpr Range kShare{.low = 0, .high = 1};
 constexpr Range kBelowOne{.low = 0, .high = 1, .open_high = true};
-constexpr Range kOrWholeModel{.low = 0, .high = 1e7};
+constexpr Range kOrWholeModel{.low = 0, .high = 1 << 20};
+constexpr Range kLayers{.low = 0, .high = 4096};
+constexpr Range kGlobalBatch{.low = 1, .high = 1 << 16};
 
 template <typename Access>
 Key key(KeySpec spec, Access access) {
@@ -43,11 +45,11 @@ void add_model_keys(std::vector<Key>& keys) {
   keys.push_back(key({"model.family", "kind of a model of one's own", {"model_type"}},
                      SLUICE_FIELD(model.shape.family)));
   const auto add_size = [&](const char* name, const char* help, std::vector<std::string> aliases,
-                            auto access) {
-    keys.push_back(key({name, help, std::move(aliases), kOrWholeModel}, access));
+                            auto access, Range range = kOrWholeModel) {
+    keys.push_back(key({name, help, std::move(aliases), range}, access));
   };
   add_size("model.layers", "transformer blocks", {"n_layer", "num_hidden_layers"},
-           SLUICE_FIELD(model.shape.layers));
+           SLUICE_FIELD(model.shape.layers), kLayers);
   add_size("model.width", "elements of the residual stream", {"n_embd", "hidden_size"},
            SLUICE_FIELD(model.shape.width));
   add_size("model.heads", "attention heads", {"n_head", "num_attention_heads"},
@@ -117,7 +119,7 @@ void add_train_keys(std::vector<Key>& keys) {
                       "none"},
                      SLUICE_FIELD(train.patience)));
   keys.push_back(
-      key({"train.global_batch", "sequences of a step", {"global_batch_size"}, kPositive},
+      key({"train.global_batch", "sequences of a step", {"global_batch_size"}, kGlobalBatch},
           SLUICE_FIELD(train.global_batch)));
   keys.push_back(key({"train.micro_batch",
                       "sequences of a pass; 0: the planner chooses",

@@ -20,9 +20,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::array kRunFiles = {"config.toml", "plan.json", "metrics.jsonl",
-                                  "trace.json",  "log.txt",   "checkpoints",
-                                  "model",       "SAVE",      "STOP"};
+// A name of ours: "lock" might be a file of the user's.
+constexpr const char* kLockFile = ".sluice-lock";
+// Not model/: it stays until the new one takes its place, so that a run that fails leaves one.
+constexpr std::array kRunFiles = {"config.toml", "plan.json",   "metrics.jsonl", "trace.json",
+                                  "log.txt",     "checkpoints", "SAVE",          "STOP"};
 // A request left in an empty folder is no run.
 constexpr std::array kRunSigns = {"config.toml", "metrics.jsonl", "checkpoints", "model"};
 
@@ -51,11 +53,10 @@ RunDirectory::RunDirectory(fs::path path, RunMode mode) : path_(std::move(path))
     const bool found = holds_run(path_);
     resumes_ = found && mode_ == RunMode::kResume;
     if (found && mode_ == RunMode::kFresh) {
-      throw Error(
-          ErrorKind::kConfig,
-          fmt::format("{}: holds a run already; --resume goes on with it, --overwrite starts "
-                      "again, --run-dir names another folder",
-                      path_.string()));
+      throw Error(ErrorKind::kConfig,
+                  fmt::format("{}: holds a run already; --overwrite starts again, --run-dir names "
+                              "another folder",
+                              path_.string()));
     }
   } catch (...) {
     remove_created();
@@ -81,7 +82,7 @@ void RunDirectory::create() {
 }
 
 void RunDirectory::lock() {
-  const fs::path file = path_ / "lock";
+  const fs::path file = path_ / kLockFile;
   while (lock_ < 0) {
     const int descriptor = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (descriptor < 0) fail(file, "cannot be written");
@@ -113,7 +114,7 @@ void RunDirectory::lock() {
 void RunDirectory::remove_created() noexcept {
   std::error_code ignored;
   if (lock_ >= 0) {
-    fs::remove(path_ / "lock", ignored);
+    fs::remove(path_ / kLockFile, ignored);
     ::close(lock_);
     lock_ = -1;
   }

@@ -51,6 +51,8 @@ void add_process(Json& events, int process, const char* name, const std::vector<
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::stable_sort(order.begin(), order.end(),
                    [&](std::size_t a, std::size_t b) { return spans[a].start < spans[b].start; });
+  // From the first span's start: viewers drop what lies before 0.
+  const Seconds first = order.empty() ? Seconds{} : std::min(Seconds{}, spans[order.front()].start);
   for (const std::size_t index : order) {
     const TraceSpan& span = spans[index];
     const std::size_t row = row_for(span, rows);
@@ -59,7 +61,7 @@ void add_process(Json& events, int process, const char* name, const std::vector<
                {"ph", "X"},
                {"pid", process},
                {"tid", row + 1},
-               {"ts", microseconds(span.start)},
+               {"ts", microseconds(span.start - first)},
                {"dur", microseconds(span.end - span.start)}};
     for (const auto& [key, value] : span.args) event["args"][key] = value;
     events.push_back(std::move(event));

@@ -87,6 +87,10 @@ void generate(const std::filesystem::path& model, const GenerateOptions& options
                                                   id, shape.vocabulary));
     }
   }
+  if (!(options.temperature >= 0 && std::isfinite(options.temperature))) {
+    throw Error(ErrorKind::kConfig,
+                fmt::format("--temperature is {}: give a number from 0", options.temperature));
+  }
   if (options.prompt.empty()) throw Error(ErrorKind::kConfig, "the prompt is empty: give --prompt");
   const auto longest = std::min<std::int64_t>(
       shape.context, static_cast<std::int64_t>(options.prompt.size()) + options.tokens);
@@ -99,6 +103,13 @@ void generate(const std::filesystem::path& model, const GenerateOptions& options
     Ask ask(pass->workload);
     ask.set(std::span(text).last(static_cast<std::size_t>(length)));
     pass->executor->run(1, ask);
+    if (std::any_of(ask.logits().begin(), ask.logits().end(),
+                    [](float x) { return !std::isfinite(x); })) {
+      throw Error(ErrorKind::kNonFinite,
+                  fmt::format("{}: its logits are not finite numbers; its weights cannot be "
+                              "sampled from",
+                              folder.string()));
+    }
     text.push_back(draw(ask.logits(), options, random));
     token(text.back());
   }

@@ -81,7 +81,8 @@ ChosenMachine choose_machine(const std::optional<std::filesystem::path>& file,
     return chosen;
   }
   const std::filesystem::path cached = cached_machine_path(limits);
-  if (std::filesystem::exists(cached)) return {.machine = load_machine(cached)};
+  std::error_code unreadable;
+  if (std::filesystem::exists(cached, unreadable)) return {.machine = load_machine(cached)};
   log_info("machine: not measured, conservative defaults; `sluice probe` measures it");
   return {.machine = default_machine(limits)};
 }

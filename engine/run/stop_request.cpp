@@ -12,17 +12,22 @@
 namespace sluice {
 namespace {
 
-constexpr std::array kSignals = {SIGINT, SIGTERM, SIGUSR1};
+constexpr std::array kSignals = {SIGINT, SIGTERM, SIGUSR1, SIGHUP};
 
 std::atomic<int> asked_signals{0};
 std::array<struct sigaction, kSignals.size()> before{};
 
 void on_signal(int signal) {
   const int earlier = asked_signals.fetch_add(1);
-  if (signal != SIGINT || earlier == 0) return;
-  constexpr std::string_view kLast = "\nended at once: the last steps were not saved\n";
-  static_cast<void>(!::write(STDERR_FILENO, kLast.data(), kLast.size()));
-  _exit(130);
+  const auto say = [](std::string_view line) {
+    static_cast<void>(!::write(STDERR_FILENO, line.data(), line.size()));
+  };
+  if (earlier == 0) {
+    say("\nstopping after this step, and saving; Ctrl-C again ends at once\n");
+  } else if (signal == SIGINT) {
+    say("\nended at once: the last steps were not saved\n");
+    _exit(130);
+  }
 }
 
 }  // namespace
@@ -34,6 +39,8 @@ StopRequest::StopRequest() {
   action.sa_flags = SA_RESTART;
   for (std::size_t i = 0; i < kSignals.size(); ++i) {
     sigaction(kSignals[i], &action, &before[i]);
+    // nohup: who wants to outlive the terminal goes on.
+    if (before[i].sa_handler == SIG_IGN) sigaction(kSignals[i], &before[i], nullptr);
   }
 }
 

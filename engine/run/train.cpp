@@ -11,6 +11,7 @@
 #include "devices/base/error.h"
 #include "devices/base/format.h"
 #include "devices/base/log.h"
+#include "devices/storage/file_system.h"
 #include "devices/storage/swap_file.h"
 #include "engine/data/token_source.h"
 #include "engine/files/output_file.h"
@@ -80,6 +81,7 @@ class Run {
     }
     load_start(plan_.workload, config_.model, static_cast<std::uint64_t>(config_.train.seed),
                state_);
+    check_room_for_model();
     if (options_.dry_run) return {.reason = "dry run"};
     if (stop_.asked()) {
       log_info("stopped by a signal before the first step: nothing was kept");
@@ -147,11 +149,7 @@ class Run {
       const std::int64_t every = config_.eval.every;
       trainer.run(training, every > 0 ? (trainer.done() / every + 1) * every : last);
       result.steps = trainer.done();
-      if (trainer.take_save()) {
-        save();
-        log.say(fmt::format("saved {}", folder_.model().string()));
-        metrics.event("save", {{"step", result.steps}, {"path", folder_.model().string()}});
-      }
+      if (trainer.take_save()) save_on_request(result.steps, metrics, log);
       result.reason = trainer.reason();
       const bool end = trainer.done() >= last;
       if (end) result.reason = config_.train.steps == last ? "steps" : "epochs";
@@ -162,6 +160,30 @@ class Run {
     if (validation) result.val_loss = validation->loss();
     finish(log, result);
     return result;
+  }
+
+  // A request that cannot be met is no reason to lose the run.
+  void save_on_request(std::int64_t step, MetricsWriter& metrics, StepLog& log) {
+    try {
+      save();
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::kIo) throw;
+      return log_warn(fmt::format("SAVE: {}; training goes on", error.what()));
+    }
+    log.say(fmt::format("saved {}", folder_.model().string()));
+    metrics.event("save", {{"step", step}, {"path", folder_.model().string()}});
+  }
+
+  // Known before the first step, and not after the last.
+  void check_room_for_model() const {
+    const Bytes needed{plan_.workload.parameters() * size_of(plan_.workload.compute)};
+    const std::filesystem::path folder = folder_.model().parent_path();
+    const Bytes free = free_space(folder);
+    if (needed <= free) return;
+    throw Error(ErrorKind::kNoFit,
+                fmt::format("{}: the model to be saved takes {}, {} are free there: make room, or "
+                            "--run-dir names a folder on another disk",
+                            folder.string(), format_bytes(needed), format_bytes(free)));
   }
 
   void finish(StepLog& log, const TrainResult& result) {

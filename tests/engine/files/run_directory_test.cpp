@@ -18,10 +18,10 @@ TEST(RunDirectory, StaysOnceTheRunBegins) {
   {
     RunDirectory run(folder / "runs/a", RunMode::kFresh);
     run.keep();
-    EXPECT_TRUE(std::filesystem::exists(folder / "runs/a/lock"));
+    EXPECT_TRUE(std::filesystem::exists(folder / "runs/a/.sluice-lock"));
   }
   EXPECT_TRUE(std::filesystem::exists(folder / "runs/a"));
-  EXPECT_FALSE(std::filesystem::exists(folder / "runs/a/lock"));
+  EXPECT_FALSE(std::filesystem::exists(folder / "runs/a/.sluice-lock"));
 }
 
 TEST(RunDirectory, LeavesNothingOfARunThatNeverBegan) {
@@ -36,9 +36,9 @@ TEST(RunDirectory, LeavesNothingOfARunThatNeverBegan) {
 TEST(RunDirectory, RefusesAFolderThatHoldsARun) {
   const ScratchFolder folder;
   folder.write("a/metrics.jsonl", "{}\n");
-  expect_error(ErrorKind::kConfig, {"/a", "--resume", "--overwrite"},
+  expect_error(ErrorKind::kConfig, {"/a", "--run-dir", "--overwrite"},
                [&] { RunDirectory(folder / "a", RunMode::kFresh); });
-  EXPECT_FALSE(std::filesystem::exists(folder / "a/lock"));
+  EXPECT_FALSE(std::filesystem::exists(folder / "a/.sluice-lock"));
   EXPECT_TRUE(std::filesystem::exists(folder / "a/metrics.jsonl"));
 }
 
@@ -57,13 +57,16 @@ TEST(RunDirectory, OverwritesOnlyARunsOwnFilesAndOnlyWhenTheNewOneBegins) {
   folder.write("a/config.toml", "old");
   folder.write("a/model/config.json", "old");
   folder.write("a/notes.txt", "mine");
+  folder.write("a/lock", "mine");
   { const RunDirectory run(folder / "a", RunMode::kOverwrite); }
   EXPECT_EQ(text_of(folder / "a/config.toml"), "old");
   RunDirectory run(folder / "a", RunMode::kOverwrite);
   run.keep();
   EXPECT_FALSE(std::filesystem::exists(run.config()));
-  EXPECT_FALSE(std::filesystem::exists(run.model()));
   EXPECT_EQ(text_of(folder / "a/notes.txt"), "mine");
+  EXPECT_EQ(text_of(folder / "a/lock"), "mine");
+  // The old model stays until the new one takes its place.
+  EXPECT_EQ(text_of(folder / "a/model/config.json"), "old");
 }
 
 TEST(RunDirectory, BelongsToOneProcessAndNamesIt) {
@@ -71,7 +74,7 @@ TEST(RunDirectory, BelongsToOneProcessAndNamesIt) {
   const RunDirectory run(folder / "a", RunMode::kFresh);
   expect_error(ErrorKind::kConfig, {"/a", "in use by process " + std::to_string(::getpid())},
                [&] { RunDirectory(folder / "a", RunMode::kOverwrite); });
-  EXPECT_TRUE(std::filesystem::exists(folder / "a/lock"));
+  EXPECT_TRUE(std::filesystem::exists(folder / "a/.sluice-lock"));
 }
 
 TEST(RunDirectory, ADeadProcessHoldsNothing) {
@@ -83,7 +86,7 @@ TEST(RunDirectory, ADeadProcessHoldsNothing) {
   }
   int status = 0;
   ASSERT_EQ(::waitpid(child, &status, 0), child);
-  EXPECT_TRUE(std::filesystem::exists(folder / "a/lock"));
+  EXPECT_TRUE(std::filesystem::exists(folder / "a/.sluice-lock"));
   EXPECT_NO_THROW(RunDirectory(folder / "a", RunMode::kFresh));
 }
 

@@ -134,7 +134,7 @@ TEST(Train, NothingToResumeStartsAfreshAndARunWithoutCheckpointIsRefused) {
 TEST(Train, AFolderWithARunIsRefusedBeforeAnythingElseIsLookedAt) {
   const RunScratch scratch;
   scratch.train({{"train.steps", "1"}});
-  expect_error(ErrorKind::kConfig, {"--overwrite", "--resume"}, [&] {
+  expect_error(ErrorKind::kConfig, {"--overwrite", "--run-dir"}, [&] {
     scratch.train({{"data.train", "[\"" + (scratch / "gone.txt").string() + "\"]"}});
   });
 }

@@ -58,7 +58,7 @@ class Trainer final : public StepListener {
   TrainerParts parts_;
   BatchLayout layout_;
   std::int64_t last_;
-  std::int64_t first_ = 1, until_ = 0;  // of this stretch
+  std::int64_t first_ = 1, until_ = 0;      // of this stretch
   std::array<std::int64_t, 4> unmasked_{};  // by step modulo 4
   std::int64_t tokens_ = 0;
   std::atomic<std::int64_t> done_{0};

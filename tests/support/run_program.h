@@ -37,6 +37,8 @@ struct RunOptions {
   std::function<void(int flat, std::int64_t first, std::span<float> out)> initial;
   std::function<std::int64_t(std::int64_t step, std::span<std::byte> batch)> fill;  // unmasked
   std::function<UpdateRule(std::int64_t step)> rule;
+  // After the last step, before the state is read.
+  std::function<void(const Program&, const Memory&)> at_rest;
 };
 
 struct RunResult {
@@ -173,6 +175,7 @@ inline RunResult run_training(const Workload& workload, const Program& program,
   FixedBatches batches(workload, vocabulary, options, result);
   executor.run(1, batches);
   result.touched = executor.touched();
+  if (options.at_rest) options.at_rest(program, resources.memory);
   result.state = digest_state(workload, program, resources);
   StateAccess state(workload, program, resources);
   for (std::size_t f = 0; f < workload.flats.size(); ++f) {

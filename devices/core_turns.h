@@ -6,8 +6,8 @@
 //
 // Two loops that each want every core get half of each when they run at once, and a
 // loop ends with its last thread: one that the kernel has set aside for a time slice
-// holds up all. Adam beside a forward pass on 2 cores took 7 times its time alone that
-// way, and made the pass half as long again. In turns both run at full width.
+// holds up all. Beside Adam on 2 cores a block's forward took 9.6 ms that way and takes
+// 8.7 in turns (7.1 alone), where both run at full width.
 
 #include <atomic>
 #include <cstdint>

@@ -22,10 +22,10 @@ std::vector<std::int64_t> micro_batch_sizes(const PlanRequest& request) {
   std::vector<std::int64_t> sizes;
   for (std::int64_t s = request.global_batch; s >= 1; --s) {
     if (request.global_batch % s != 0) continue;
-    if ((request.global_batch / s) % request.groups == 0) sizes.push_back(s);
     // More micro-batches make Programs that take minutes to plan; who wants them asks.
     constexpr std::int64_t kMostMicroBatches = 2048;
     if (!sizes.empty() && request.global_batch / s > kMostMicroBatches) break;
+    if ((request.global_batch / s) % request.groups == 0) sizes.push_back(s);
   }
   // A few sizes over the whole range, both ends included.
   constexpr std::size_t kMost = 5;

@@ -64,10 +64,10 @@ def kernel_rows(names):
 
 # --- Rows of real training runs. ---
 
-def train(folder, name, *flags):
-    """The step lines of metrics.jsonl of one run of tests/bench/overlap.toml."""
+def train(folder, name, *flags, config="tests/bench/overlap.toml"):
+    """The step lines of metrics.jsonl of one run."""
     run = pathlib.Path(folder, name)
-    command = [BUILD / "sluice", "train", ROOT / "tests/bench/overlap.toml", "--quiet",
+    command = [BUILD / "sluice", "train", ROOT / config, "--quiet",
                "--run-dir", run, "--overwrite", *flags]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -128,8 +128,10 @@ def planning_rows():
                        "--machine", ROOT / "configs/machines/h200.toml", "--quiet"]
             start = time.perf_counter()
             with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-                _, _, usage = os.wait4(process.pid, 0)
-                process.returncode = 0
+                _, status, usage = os.wait4(process.pid, 0)
+                process.returncode = os.waitstatus_to_exitcode(status)
+            if process.returncode != 0:
+                raise subprocess.CalledProcessError(process.returncode, command)
             seconds.append(time.perf_counter() - start)
             peak = max(peak, usage.ru_maxrss / 1024)
         yield row(f"plan_{shape}", statistics.median(seconds), "s", 1.0, target)
@@ -141,13 +143,10 @@ def shakespeare_rows():
     time on the same machine: tests/bench/torch_shakespeare.py."""
     with tempfile.TemporaryDirectory() as folder:
         for dtype in ("fp32", "bf16"):
-            command = [BUILD / "sluice", "train", ROOT / "configs/shakespeare.toml", "--quiet",
-                       "--run-dir", pathlib.Path(folder, dtype), "--train.steps", "150",
-                       "--train.dtype", dtype, "--eval.every", "0", "--eval.sequences", "1"]
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-            lines = pathlib.Path(folder, dtype, "metrics.jsonl").read_text().splitlines()
-            steps = [line for line in map(json.loads, lines) if "step_seconds" in line]
-            yield row(f"shakespeare_{dtype}", 1e3 * median_step(steps[2:]), "ms")
+            steps = train(folder, dtype, "--train.steps", "150", "--train.dtype", dtype,
+                          "--eval.every", "0", "--eval.sequences", "1",
+                          config="configs/shakespeare.toml")
+            yield row(f"shakespeare_{dtype}", 1e3 * median_step(steps), "ms")
 
 
 TRAINING = {"overlap": overlap_rows, "plan": planning_rows, "shakespeare": shakespeare_rows}

@@ -11,24 +11,21 @@
 #include <cstring>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <random>
 #include <thread>
 #include <vector>
 
 #include "devices/host/host_queue.h"
+#include "kernels/digest_math.h"
 #include "offload/dependencies.h"
 #include "offload/execute.h"
 #include "offload/operands.h"
 #include "tests/support/run_program.h"
+#include "tests/support/unordered_storage.h"
 
 namespace sluice {
 
-inline std::uint32_t mixed(std::uint32_t x) {
-  x = (x ^ (x >> 16)) * 0x7feb352dU;
-  x = (x ^ (x >> 15)) * 0x846ca68bU;
-  return x ^ (x >> 16);
-}
+inline std::uint32_t mixed(std::uint32_t x) { return static_cast<std::uint32_t>(bijection64(x)); }
 
 // A float between 1 and 2 from any bits: sums stay finite, and no two inputs look alike.
 inline float sane(std::uint32_t bits) { return 1.0F + static_cast<float>(bits >> 9) * 0x1p-23F; }
@@ -254,46 +251,6 @@ struct RandomRun {
   std::vector<std::byte> bytes;                               // of all tiers, at the end
   std::vector<std::pair<std::int64_t, std::uint64_t>> heard;  // by the host, in order
   bool operator==(const RandomRun&) const = default;
-};
-
-// Completes its transfers in an order of its own.
-class UnorderedStorage final : public Storage {
- public:
-  explicit UnorderedStorage(Storage& inner) : inner_(inner) {}
-  ~UnorderedStorage() override {
-    for (std::thread& thread : threads_) thread.join();
-  }
-
-  std::string description() const override { return "unordered"; }
-  Bytes size() const override { return inner_.size(); }
-  Bytes alignment() const override { return inner_.alignment(); }
-  void read(Bytes offset, std::span<std::byte> memory, Listener& listener,
-            std::uint64_t cookie) override {
-    later([this, offset, memory] { read_now(inner_, offset, memory); }, listener, cookie);
-  }
-  void write(Bytes offset, std::span<const std::byte> memory, Listener& listener,
-             std::uint64_t cookie) override {
-    later([this, offset, memory] { write_now(inner_, offset, memory); }, listener, cookie);
-  }
-  void sync() override { inner_.sync(); }
-
- private:
-  // Every other transfer waits for a millisecond.
-  template <typename Transfer>
-  void later(Transfer transfer, Listener& listener, std::uint64_t cookie) {
-    const std::lock_guard lock(mutex_);
-    const bool late = ++started_ % 2 == 1;
-    threads_.emplace_back([=, &listener] {
-      if (late) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-      transfer();
-      listener.completed(cookie, nullptr);
-    });
-  }
-
-  Storage& inner_;
-  std::mutex mutex_;
-  int started_ = 0;
-  std::vector<std::thread> threads_;
 };
 
 struct RandomRunOptions {

@@ -38,9 +38,7 @@ std::vector<std::int64_t> micro_batch_sizes(const PlanRequest& request) {
 }
 
 std::vector<int> waves(const PlanRequest& request, int micro_batches) {
-  if (request.wave) {
-    return {*request.wave == 0 ? micro_batches : std::min(*request.wave, micro_batches)};
-  }
+  if (request.wave) return {wave_of(*request.wave, micro_batches)};
   std::vector<int> all = {micro_batches};
   for (int wave = micro_batches / 4; wave > 1; wave /= 4) all.push_back(wave);
   if (micro_batches > 1) all.push_back(1);
@@ -169,6 +167,10 @@ double bound_of(const Workload& workload, const Combination& c, const TierLimits
 }
 
 }  // namespace
+
+int wave_of(int asked, int micro_batches) {
+  return asked == 0 ? micro_batches : std::min(asked, micro_batches);
+}
 
 std::vector<Combination> combinations(const Model& model, const PlanRequest& request,
                                       const TierLimits& limits, const Machine& machine) {

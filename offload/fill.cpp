@@ -102,11 +102,9 @@ class Filler {
     std::int64_t total = 0;
     for (const FlatParameter& flat : workload_.flats) total += flat.count;
     p.segment_elements = std::max(p.segment_elements, total / 2048);
-    if (request_.segment) {
-      const std::int64_t each = 4 + 2 * size_of(workload_.moments);
-      p.segment_elements = std::max<std::int64_t>(2048, request_.segment->value / each);
-    }
-    p.segment_elements = round_up(p.segment_elements, std::int64_t{2048});
+    p.segment_elements = request_.segment
+                             ? segment_elements_of(*request_.segment, workload_.moments)
+                             : round_up(p.segment_elements, std::int64_t{2048});
     p.digest = request_.digest;
     return p;
   }
@@ -205,6 +203,11 @@ class Filler {
 };
 
 }  // namespace
+
+std::int64_t segment_elements_of(Bytes asked, DType moments) {
+  const std::int64_t each = 4 + 2 * size_of(moments);
+  return round_up(std::max<std::int64_t>(2048, asked.value / each), std::int64_t{2048});
+}
 
 std::array<Bytes, kTierCount> missing_bytes(const Program& program, const TierLimits& limits) {
   std::array<Bytes, kTierCount> missing;

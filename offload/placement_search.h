@@ -30,6 +30,11 @@ struct Combination {
   double bound = 0;           // seconds that no placement of it can beat
 };
 
+// What place.wave and place.segment stand for: micro-batches of a wave (0 asks for
+// all), parameters of a segment.
+int wave_of(int asked, int micro_batches);
+std::int64_t segment_elements_of(Bytes asked, DType moments);
+
 // All combinations that the request allows, most promising first.
 std::vector<Combination> combinations(const Model& model, const PlanRequest& request,
                                       const TierLimits& limits, const Machine& machine);

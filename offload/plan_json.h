@@ -16,22 +16,12 @@
 
 namespace sluice {
 
+// hash_of() as plan.json has it: 16 hex digits.
+std::string hash_text(const Program& program);
+
+inline constexpr int kPlanVersion = 1;
+
 std::string to_json(const PlanResult& result, const Machine& machine);
-
-struct StoredPlan {
-  std::string workload;  // name
-  std::string machine;
-  Placement placement;
-  std::uint64_t hash = 0;
-};
-
-// Errors: kConfig, one line with `name` (the file) and the field.
-StoredPlan parse_plan(const std::string& json, const std::string& name);
-
-// The Plan that `stored` describes. Error{kConfig} where it was made for another
-// model, machine or version: the hash of the program built here differs.
-Plan replay_plan(const StoredPlan& stored, const Model& model, const TierLimits& limits,
-                 const Machine& machine, const std::string& name);
 
 // One screen for a person.
 std::string describe(const Plan& plan, const Machine& machine);

@@ -108,6 +108,8 @@ void add_run_commands(CLI::App& app, Arguments& a, Raw& raw) {
   verify->add_option("--steps", a.verify.steps, "steps of each placement")
       ->check(CLI::Range(1, 1000000));
   verify->add_flag("--all", a.verify.all, "the full product of all choices");
+  verify->add_flag("--drop-edge", a.verify.drop_edge,
+                   "leave one derived edge out of each placement: a difference must be found");
   verify->add_option("--threads", raw.threads, "thread counts: 1,2,8");
   verify->add_option("--io", raw.io, "storage back ends: uring,threads");
 }

@@ -11,7 +11,7 @@
 #include "engine/model/model.h"
 #include "engine/run/limits.h"
 #include "engine/run/train.h"
-#include "offload/plan_json.h"
+#include "offload/replay.h"
 
 namespace sluice {
 namespace {
@@ -49,8 +49,8 @@ PlannedRun plan_run(const RunConfig& config, const TrainOptions& options,
   request.serial = request.serial || options.serial;
   if (options.plan) {
     const std::string name = options.plan->string();
-    Plan plan = replay_plan(parse_plan(read_text(*options.plan), name), run.model, run.limits,
-                            run.machine, name);
+    Plan plan = replay_plan(parse_plan(read_text(*options.plan), name), run.model, request,
+                            run.limits, run.machine);
     for (const Tier tier : kTiers) {
       const TierUse& use = plan.tiers[index_of(tier)];
       if (use.peak <= use.capacity) continue;

@@ -20,23 +20,13 @@
 #include "engine/run/hardware.h"
 #include "engine/run/limits.h"
 #include "engine/run/trainer.h"
-#include "engine/run/verify_rows.h"
+#include "engine/run/verify_trials.h"
 #include "engine/run/weights.h"
 #include "engine/schedule.h"
 #include "offload/builder.h"
-#include "offload/check.h"
 
 namespace sluice {
 namespace {
-
-// One placement and the way it is run.
-struct Trial {
-  Placement placement;
-  int threads = 1;
-  bool serial = false;
-  StorageBackend io = StorageBackend::kThreads;
-  std::string io_name;
-};
 
 struct Outcome {
   std::vector<std::uint64_t> digests;  // per step
@@ -96,14 +86,15 @@ class Verifier {
   }
 
   VerifyResult run() {
-    Trial first{.placement = resident_placement(workload_, config_.train.clip > 0)};
-    first.placement.digest = true;
-    first.serial = true;
-    first.io_name = "-";
+    const Trial first = reference_trial(workload_, clips());
+    const std::vector<Trial> trials = trials_of(
+        workload_, costs_,
+        {.clips = clips(), .all = options_.all, .threads = options_.threads, .io = backends_});
+    log_info(fmt::format("{} placements of {} steps each", trials.size() + 1, options_.steps));
     const Outcome reference = train(first);
     show(0, first, reference);
     VerifyResult result{.placements = 1};
-    for (const Trial& trial : trials()) {
+    for (const Trial& trial : trials) {
       const Outcome outcome = train(trial);
       show(result.placements, trial, outcome);
       ++result.placements;
@@ -117,18 +108,7 @@ class Verifier {
   }
 
  private:
-  // Those that work here: containers often forbid io_uring.
-  std::vector<std::string> backends() const {
-    constexpr Bytes kLeast = {4096};
-    open_storage({.folder = folder_, .size = kLeast, .backend = StorageBackend::kThreads});
-    try {
-      open_storage({.folder = folder_, .size = kLeast, .backend = StorageBackend::kUring});
-    } catch (const Error& error) {
-      log_warn(fmt::format("{}: verified with threads alone", error.what()));
-      return {"threads"};
-    }
-    return {"uring", "threads"};
-  }
+  bool clips() const { return config_.train.clip > 0; }
 
   // Several micro-batches, so that sums over them are seen.
   std::int64_t sequences() const {
@@ -140,48 +120,17 @@ class Verifier {
     return 1;
   }
 
-  std::vector<Trial> trials() const {
-    constexpr std::array<std::array<int, 2>, 3> kDepths = {{{1, 0}, {2, 1}, {4, 3}}};
-    std::vector<int> waves = {1, workload_.micro_batches};
-    if (workload_.micro_batches > 2) waves.insert(waves.begin() + 1, workload_.micro_batches / 2);
-    // With a clipped norm there is only one time to update.
-    const std::size_t timings = config_.train.clip > 0 ? 1 : 2;
-    const std::vector<std::size_t> sizes = {3,
-                                            3,
-                                            3,
-                                            3,
-                                            2,
-                                            2,
-                                            waves.size(),
-                                            timings,
-                                            kDepths.size(),
-                                            2,
-                                            options_.threads.size(),
-                                            backends_.size()};
-    std::vector<Trial> trials;
-    for (const Row& row : options_.all ? all_rows(sizes) : covering_rows(sizes, 40)) {
-      Trial trial;
-      Placement& p = trial.placement;
-      p = resident_placement(workload_, row[7] == 0);
-      const auto tier = [](std::size_t choice) { return static_cast<Tier>(choice); };
-      p.weights.assign(p.weights.size(), tier(row[0]));
-      p.gradients.assign(p.gradients.size(), tier(row[1]));
-      p.states.assign(p.states.size(), tier(row[2]));
-      p.activations.assign(p.activations.size(), tier(row[3]));
-      p.adam_on_device.assign(p.adam_on_device.size(), row[4] == 1);
-      p.recompute.assign(p.recompute.size(), row[5] == 1);
-      p.wave = waves[row[6]];
-      p.fetch_ahead = kDepths[row[8]][0];
-      p.drain_late = kDepths[row[8]][1];
-      p.segment_elements = row[8] == 0 ? 1 << 16 : 1 << 18;
-      p.digest = true;
-      trial.serial = row[9] == 1;
-      trial.threads = options_.threads[row[10]];
-      trial.io_name = backends_[row[11]];
-      trial.io = trial.io_name == "uring" ? StorageBackend::kUring : StorageBackend::kThreads;
-      trials.push_back(std::move(trial));
+  // Those that work here: containers often forbid io_uring.
+  std::vector<std::string> backends() const {
+    constexpr Bytes kLeast = {4096};
+    open_storage({.folder = folder_, .size = kLeast, .backend = StorageBackend::kThreads});
+    try {
+      open_storage({.folder = folder_, .size = kLeast, .backend = StorageBackend::kUring});
+    } catch (const Error& error) {
+      log_warn(fmt::format("{}: verified with threads alone", error.what()));
+      return {"threads"};
     }
-    return trials;
+    return {"uring", "threads"};
   }
 
   Outcome train(const Trial& trial) {
@@ -197,16 +146,53 @@ class Verifier {
       load_start(workload_, config_.model, static_cast<std::uint64_t>(config_.train.seed), state);
     }
     Outcome outcome;
-    Executor executor(workload_, program, derive_waits(program), model_.layers, resources,
-                      {.serial = trial.serial,
-                       .clip = static_cast<float>(config_.train.clip),
-                       .rule = [this](std::int64_t step) {
-                         return update_rule(config_.optimizer, rate_, step);
-                       }});
+    ExecuteOptions how{
+        .serial = trial.serial,
+        .clip = static_cast<float>(config_.train.clip),
+        .rule = [this](std::int64_t step) { return update_rule(config_.optimizer, rate_, step); }};
+    std::vector<Waits> waits = derive_waits(program);
+    if (options_.drop_edge) drop_edge(program, waits, how);
+    Executor executor(workload_, program, std::move(waits), model_.layers, resources,
+                      std::move(how));
     Listener listener(workload_, program, batches_, options_.steps, outcome);
     executor.run(1, listener);
     outcome.state = digest_state(workload_, program, resources);
     return outcome;
+  }
+
+  // Leaves out the edge from an update to the next fetch of its weights, where there is
+  // one that no other edge stands for, and holds that update up, so that the fetch
+  // overtakes it.
+  static void drop_edge(const Program& program, std::vector<Waits>& waits, ExecuteOptions& how) {
+    const std::size_t updates = index_of(Lane::kHostCompute);
+    std::int32_t seen = Waits::kNone;  // what the fetches so far have waited for
+    for (std::size_t i = 0; i < waits.size(); ++i) {
+      if (program.operations[i].lane != Lane::kHostToDevice) continue;
+      std::int32_t& latest = waits[i].latest[updates];
+      if (latest == Waits::kNone || latest <= seen) continue;
+      seen = latest;
+      const std::size_t update = operation_at(program, Lane::kHostCompute, latest);
+      if (program.operations[i].role != Role::kWeight ||
+          program.operations[update].kind != OperationKind::kUpdate) {
+        continue;
+      }
+      latest = Waits::kNone;
+      how.before = [update](std::size_t operation, std::int64_t) {
+        constexpr auto kLongerThanAFetch = std::chrono::milliseconds(100);
+        if (operation == update) std::this_thread::sleep_for(kLongerThanAFetch);
+      };
+      return;
+    }
+  }
+
+  // The operation at a position of a lane; positions before 0 are of the step before.
+  static std::size_t operation_at(const Program& program, Lane lane, std::int32_t position) {
+    const std::int32_t size = program.lane_size[index_of(lane)];
+    const std::int32_t within = position < 0 ? position + size : position;
+    for (std::size_t i = 0; i < program.operations.size(); ++i) {
+      if (program.operations[i].lane == lane && program.lane_position[i] == within) return i;
+    }
+    return 0;
   }
 
   // A sweep over thread counts is worth nothing if the threads do not run.
@@ -234,18 +220,6 @@ class Verifier {
       }
     }
     return {};
-  }
-
-  static std::string text_of(const Trial& trial) {
-    const Placement& p = trial.placement;
-    return fmt::format(
-        "weights {} gradients {} optimizer {} activations {} adam {} recompute {} wave {} {} "
-        "depth {}/{} {} {}t {}",
-        name_of(p.weights[0]), name_of(p.gradients[0]), name_of(p.states[0]),
-        name_of(p.activations[0]), p.adam_on_device[0] ? "device" : "host",
-        p.recompute[0] ? "full" : "none", p.wave, p.deferred ? "deferred" : "backward",
-        p.fetch_ahead, p.drain_late, trial.serial ? "serial" : "overlap", trial.threads,
-        trial.io_name);
   }
 
   static void show(std::int64_t row, const Trial& trial, const Outcome& outcome) {

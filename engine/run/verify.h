@@ -15,6 +15,8 @@ namespace sluice {
 struct VerifyOptions {
   std::int64_t steps = 3;
   bool all = false;  // the full product
+  // Runs every placement without one of its edges: a difference has to be found.
+  bool drop_edge = false;
   std::vector<int> threads = {1, 2, 3, 4, 8};
   std::vector<std::string> io;  // "uring", "threads"; empty: those that work here
 };

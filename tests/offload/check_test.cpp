@@ -14,18 +14,6 @@
 namespace sluice {
 namespace {
 
-MatrixWorkloadOptions random_options(std::mt19937& random) {
-  MatrixWorkloadOptions options;
-  options.micro_batches = 1 << (random() % 4);
-  options.groups = 1 << (random() % 4);
-  options.groups = std::min(options.groups, options.micro_batches);
-  options.tied = random() % 2 == 0;
-  options.blocks = 1 + static_cast<int>(random() % 6);
-  options.width = 24 + static_cast<std::int64_t>(random() % 80);
-  options.gradient = random() % 2 == 0 ? DType::kFloat32 : DType::kBFloat16;
-  return options;
-}
-
 TEST(Check, EveryRandomPlacementComputesWhatTheResidentOneDoes) {
   for (unsigned seed = 0; seed < 400; ++seed) {
     std::mt19937 random(seed);

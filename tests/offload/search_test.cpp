@@ -5,27 +5,11 @@
 #include "devices/base/error.h"
 #include "offload/builder.h"
 #include "offload/plan.h"
-#include "offload/plan_json.h"
 #include "offload/simulate.h"
 #include "tests/support/matrix_workload.h"
 
 namespace sluice {
 namespace {
-
-Model matrix_model(MatrixWorkloadOptions options, std::int64_t global_batch) {
-  Model model;
-  model.workload = [options, global_batch](std::int64_t sequences) mutable {
-    options.sequences = sequences;
-    options.micro_batches = static_cast<int>(global_batch / sequences);
-    return matrix_workload(options);
-  };
-  return model;
-}
-
-TierLimits limits_of(std::int64_t device, std::int64_t host, std::int64_t storage) {
-  return {.capacity = {Bytes{device}, Bytes{host}, Bytes{storage}},
-          .source = {"limits.device", "limits.host", "limits.storage"}};
-}
 
 const Plan& plan_of(const PlanResult& result) { return std::get<Plan>(result); }
 
@@ -148,50 +132,6 @@ TEST(Search, IsCloseToTheBestOfAllHomes) {
     }
     ASSERT_TRUE(std::holds_alternative<Plan>(result)) << device;
     EXPECT_LE(plan_of(result).forecast.step_seconds, 1.10 * best) << device;
-  }
-}
-
-TEST(PlanJson, ReplaysToTheSameProgram) {
-  const Model model = matrix_model({.blocks = 4}, 8);
-  const Machine machine = test_machine();
-  const TierLimits limits = limits_of(300'000, 1 << 20, 1 << 26);
-  const PlanResult result = make_plan(model, {.global_batch = 8}, limits, machine);
-  ASSERT_TRUE(std::holds_alternative<Plan>(result));
-
-  const StoredPlan stored = parse_plan(to_json(result, machine), "plan.json");
-  const Plan replayed = replay_plan(stored, model, limits, machine, "plan.json");
-
-  EXPECT_EQ(replayed.placement, plan_of(result).placement);
-  EXPECT_EQ(hash_of(replayed.program), hash_of(plan_of(result).program));
-}
-
-TEST(PlanJson, RefusesAPlanForAnotherModelOrMachine) {
-  const Machine machine = test_machine();
-  const TierLimits limits = limits_of(1 << 30, 1 << 30, 1 << 30);
-  const Model model = matrix_model({.blocks = 4}, 8);
-  const StoredPlan stored =
-      parse_plan(to_json(make_plan(model, {.global_batch = 8}, limits, machine), machine), "p");
-  const Model other = matrix_model({.blocks = 5}, 8);
-  const Model wider = matrix_model({.blocks = 4, .width = 32}, 8);
-  Machine elsewhere = machine;
-  elsewhere.name = "elsewhere";
-  EXPECT_THROW(replay_plan(stored, other, limits, machine, "p"), Error);
-  EXPECT_THROW(replay_plan(stored, wider, limits, machine, "p"), Error);
-  EXPECT_THROW(replay_plan(stored, model, limits, elsewhere, "p"), Error);
-}
-
-TEST(PlanJson, RefusesWhatIsNoPlanInOneLine) {
-  for (const std::string text :
-       {"", "{}", "[1,2]", "{\"format\":\"sluice-plan\",\"version\":99}", "{\"format\":3}",
-        "{\"format\":\"sluice-plan\",\"version\":1,\"infeasible\":{}}"}) {
-    try {
-      parse_plan(text, "p.json");
-      ADD_FAILURE() << "took " << text;
-    } catch (const Error& error) {
-      EXPECT_EQ(error.kind(), ErrorKind::kConfig);
-      EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos);
-      EXPECT_EQ(std::string(error.what()).rfind("p.json: ", 0), 0U) << error.what();
-    }
   }
 }
 

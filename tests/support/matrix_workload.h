@@ -12,6 +12,7 @@
 #include "devices/machine_file.h"
 #include "offload/check.h"
 #include "offload/placement.h"
+#include "offload/plan.h"
 #include "offload/workload.h"
 
 namespace sluice {
@@ -119,6 +120,33 @@ inline Placement random_placement(const Workload& w, std::mt19937& random) {
   p.segment_elements = 2048 * (1 + pick(2));
   p.digest = pick(2) == 1;
   return p;
+}
+
+inline Model matrix_model(MatrixWorkloadOptions options, std::int64_t global_batch) {
+  Model model;
+  model.workload = [options, global_batch](std::int64_t sequences) mutable {
+    options.sequences = sequences;
+    options.micro_batches = static_cast<int>(global_batch / sequences);
+    return matrix_workload(options);
+  };
+  return model;
+}
+
+inline TierLimits limits_of(std::int64_t device, std::int64_t host, std::int64_t storage) {
+  return {.capacity = {Bytes{device}, Bytes{host}, Bytes{storage}},
+          .source = {"limits.device", "limits.host", "limits.storage"}};
+}
+
+inline MatrixWorkloadOptions random_options(std::mt19937& random) {
+  MatrixWorkloadOptions options;
+  options.micro_batches = 1 << (random() % 4);
+  options.groups = std::min(1 << (random() % 4), options.micro_batches);
+  options.tied = random() % 2 == 0;
+  options.blocks = 1 + static_cast<int>(random() % 4);
+  options.width = 24 + static_cast<std::int64_t>(random() % 80);
+  options.compute = random() % 2 == 0 ? DType::kFloat32 : DType::kBFloat16;
+  options.gradient = random() % 2 == 0 ? DType::kFloat32 : DType::kBFloat16;
+  return options;
 }
 
 }  // namespace sluice

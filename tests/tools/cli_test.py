@@ -273,6 +273,14 @@ class Verify(Folder):
         last = done.stdout.strip().splitlines()[-1]
         self.assertRegex(last, r"^verify: \d+ placements, all digests equal$")
         self.assertGreaterEqual(int(last.split()[1]), 40)
+        self.assertIn(f"{last.split()[1]} placements of 2 steps each", done.stderr)
+
+    def test_a_dropped_edge_is_found_and_named(self):
+        done = self.sluice("verify", "run.toml", "--steps", 3, "--model.layers", 2, "--drop-edge")
+        self.assertEqual(done.returncode, 1, done.stderr + done.stdout)
+        self.assertRegex(done.stdout.strip().splitlines()[-1],
+                         r"^verify: (weights?|master|first moment|second moment) of \S+ differs in "
+                         r"weights host .* overlap \dt \w+$")
 
 
 if __name__ == "__main__":

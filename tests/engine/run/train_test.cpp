@@ -9,7 +9,7 @@
 #include <thread>
 
 #include "engine/run/stop_request.h"
-#include "offload/plan_json.h"
+#include "offload/replay.h"
 #include "tests/engine/run/run_scratch.h"
 
 namespace sluice {

@@ -10,18 +10,6 @@
 namespace sluice {
 namespace {
 
-MatrixWorkloadOptions random_options(std::mt19937& random) {
-  MatrixWorkloadOptions options;
-  options.micro_batches = 1 << (random() % 3);
-  options.groups = std::min(1 << (random() % 3), options.micro_batches);
-  options.tied = random() % 2 == 0;
-  options.blocks = 1 + static_cast<int>(random() % 4);
-  options.width = 24 + static_cast<std::int64_t>(random() % 80);
-  options.compute = random() % 2 == 0 ? DType::kFloat32 : DType::kBFloat16;
-  options.gradient = random() % 2 == 0 ? DType::kFloat32 : DType::kBFloat16;
-  return options;
-}
-
 void expect_same(const RunResult& a, const RunResult& b, unsigned seed) {
   ASSERT_EQ(a.losses, b.losses) << "seed " << seed;
   ASSERT_EQ(a.norms, b.norms) << "seed " << seed;

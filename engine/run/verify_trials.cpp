@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#include "engine/run/verify_trials.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <set>
+#include <tuple>
+
+#include "engine/run/verify_rows.h"
+#include "offload/builder.h"
+#include "offload/check.h"
+
+namespace sluice {
+namespace {
+
+struct Depth {
+  int fetch_ahead, drain_late;
+  std::int64_t segment_elements;
+};
+constexpr std::array<Depth, 3> kDepths = {{{1, 0, 1 << 16}, {2, 1, 1 << 18}, {4, 3, 1 << 18}}};
+
+std::vector<int> waves_of(const Workload& workload) {
+  std::vector<int> waves = {1};
+  if (workload.micro_batches > 2) waves.push_back(workload.micro_batches / 2);
+  if (workload.micro_batches > 1) waves.push_back(workload.micro_batches);
+  return waves;
+}
+
+Trial trial_of(const Row& row, const Workload& workload, const TrialChoices& choices) {
+  Trial trial;
+  Placement& p = trial.placement;
+  p = resident_placement(workload, row[7] == 0);
+  const auto tier = [](std::size_t choice) { return static_cast<Tier>(choice); };
+  p.weights.assign(p.weights.size(), tier(row[0]));
+  p.gradients.assign(p.gradients.size(), tier(row[1]));
+  p.states.assign(p.states.size(), tier(row[2]));
+  p.activations.assign(p.activations.size(), tier(row[3]));
+  p.adam_on_device.assign(p.adam_on_device.size(), row[4] == 1);
+  p.recompute.assign(p.recompute.size(), row[5] == 1);
+  p.wave = waves_of(workload)[row[6]];
+  p.fetch_ahead = kDepths[row[8]].fetch_ahead;
+  p.drain_late = kDepths[row[8]].drain_late;
+  p.segment_elements = kDepths[row[8]].segment_elements;
+  p.digest = true;
+  trial.serial = row[9] == 1;
+  trial.threads = choices.threads[row[10]];
+  trial.io_name = choices.io[row[11]];
+  trial.io = trial.io_name == "uring" ? StorageBackend::kUring : StorageBackend::kThreads;
+  return trial;
+}
+
+// Leaves out what was there already: programs that choices without effect leave equal,
+// and back ends of a storage that is not used.
+std::vector<Trial> distinct(const std::vector<Trial>& trials, const Workload& workload,
+                            const CostModel& costs) {
+  std::set<std::tuple<std::uint64_t, bool, int, std::string>> seen;
+  std::vector<Trial> kept;
+  std::uint64_t hash = 0;
+  bool stores = false;
+  for (std::size_t i = 0; i < trials.size(); ++i) {
+    Trial trial = trials[i];
+    if (i == 0 || trial.placement != trials[i - 1].placement) {
+      const Program program = build_training(workload, trial.placement, costs);
+      hash = hash_of(program);
+      stores = program.extent[index_of(Tier::kStorage)].value > 0;
+    }
+    if (!stores) trial.io_name = std::string("-");
+    if (seen.emplace(hash, trial.serial, trial.threads, trial.io_name).second) {
+      kept.push_back(std::move(trial));
+    }
+  }
+  return kept;
+}
+
+}  // namespace
+
+Trial reference_trial(const Workload& workload, bool clips) {
+  Trial trial{.placement = resident_placement(workload, clips), .serial = true};
+  trial.placement.digest = true;
+  return trial;
+}
+
+std::vector<Trial> trials_of(const Workload& workload, const CostModel& costs,
+                             const TrialChoices& choices) {
+  // weights, gradients, optimizer, activations, Adam, recompute, wave, update, depth;
+  // overlap, threads, back end.
+  const std::vector<std::size_t> sizes = {3,
+                                          3,
+                                          3,
+                                          3,
+                                          2,
+                                          2,
+                                          waves_of(workload).size(),
+                                          choices.clips ? std::size_t{1} : std::size_t{2},
+                                          kDepths.size(),
+                                          2,
+                                          choices.threads.size(),
+                                          choices.io.size()};
+  std::vector<Trial> trials;
+  for (const Row& row : choices.all ? all_rows(sizes) : covering_rows(sizes, 40)) {
+    trials.push_back(trial_of(row, workload, choices));
+  }
+  return choices.all ? distinct(trials, workload, costs) : trials;
+}
+
+std::string text_of(const Trial& trial) {
+  const Placement& p = trial.placement;
+  return fmt::format(
+      "weights {} gradients {} optimizer {} activations {} adam {} recompute {} wave {} {} "
+      "depth {}/{} {} {}t {}",
+      name_of(p.weights[0]), name_of(p.gradients[0]), name_of(p.states[0]),
+      name_of(p.activations[0]), p.adam_on_device[0] ? "device" : "host",
+      p.recompute[0] ? "full" : "none", p.wave, p.deferred ? "deferred" : "backward", p.fetch_ahead,
+      p.drain_late, trial.serial ? "serial" : "overlap", trial.threads, trial.io_name);
+}
+
+}  // namespace sluice

@@ -13,6 +13,7 @@
 
 #include "engine/model/initial_values.h"
 #include "engine/model/model.h"
+#include "tests/engine/run/run_scratch.h"
 #include "tests/support/matrix_workload.h"
 #include "tests/support/run_program.h"
 
@@ -104,6 +105,44 @@ TEST(Allocation, NothingLargeIsAllocatedAfterTheFirstStep) {
     large = 0;
     run_training(workload, program, model.layers, 256, options);
     EXPECT_EQ(large.load(), 0) << name_of(dtype);
+  }
+}
+
+// What `train` adds around the steps: batches, validation, metrics, the trace. Each run
+// allocates at its start and end; a longer one no more than a short one.
+TEST(Allocation, ALongerRunOfTrainAllocatesNothingLargeMore) {
+  if (!SLUICE_COUNTS_ALLOCATIONS) GTEST_SKIP() << "sanitizers allocate in their own way";
+  const RunScratch scratch;
+  scratch.write("text.txt", std::string(200'000, 'x'));
+  const auto large_of = [&](const std::string& steps, const std::string& io) {
+    large = 0;
+    counting = true;
+    scratch.train({{"model.family", "llama"},
+                   {"model.width", "128"},
+                   {"model.heads", "4"},
+                   {"model.kv_heads", "2"},
+                   {"model.context", "128"},
+                   {"data.seq_len", "128"},
+                   {"train.steps", steps},
+                   {"train.dtype", "bf16"},
+                   {"eval.every", "3"},
+                   {"eval.sequences", "8"},
+                   {"log.every", "1"},
+                   {"log.digest", "true"},
+                   {"log.trace", "2:3"},
+                   {"limits.io", io},
+                   {"place.weights", "host"},
+                   {"place.activations", "host"},
+                   {"place.optimizer", "storage"}},
+                  {.overwrite = true});
+    counting = false;
+    return large.load();
+  };
+  for (const std::string io : {"threads", "auto"}) {
+    large_of("4", io);  // what the process allocates once
+    const int few = large_of("6", io);
+    EXPECT_GT(few, 0);
+    EXPECT_EQ(large_of("18", io), few) << io;
   }
 }
 

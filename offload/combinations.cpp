@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <set>
 #include <tuple>
 
 #include "offload/placement_search.h"
@@ -235,6 +236,15 @@ std::vector<Combination> combinations(const Model& model, const PlanRequest& req
   };
   std::stable_sort(all.begin(), all.end(),
                    [&](const Combination& a, const Combination& b) { return rank(a) < rank(b); });
+  // The bound knows each order of a step only roughly: of every order that may win, the
+  // best goes first.
+  const double may_win = all.empty() ? 0 : 1.15 * all.front().bound;
+  std::set<std::pair<int, bool>> tried;
+  std::stable_partition(all.begin(), all.end(), [&](const Combination& c) {
+    const int micro_batches = static_cast<int>(request.global_batch / c.sequences);
+    const int order = c.wave == micro_batches ? 2 : c.wave == 1 ? 0 : 1;
+    return !c.lean && !c.variant && c.bound < may_win && tried.emplace(order, c.recompute).second;
+  });
   return all;
 }
 

@@ -15,7 +15,10 @@
 namespace sluice {
 namespace {
 
-constexpr std::int64_t kBudget = 30'000;
+constexpr std::int64_t kBudget = 30'000;  // of one change
+// Of the search before and all changes: beyond it only those that are known to fit are
+// tried, so that a refusal of a large model does not take seconds more.
+constexpr std::int64_t kWholeBudget = 400'000;
 
 Tier shortest(const std::array<Bytes, kTierCount>& missing) {
   Tier tier = Tier::kDevice;
@@ -133,9 +136,12 @@ Infeasible explain(const Model& model, const PlanRequest& request, const TierLim
                        same(model), request, more});
   }
 
+  std::int64_t left = kWholeBudget - result.spent;
   for (const Change& change : changes) {
+    if (left <= 0 && change.fits_with <= 0) continue;
     const SearchResult found =
         search_placement(change.model, change.request, change.limits, machine, kBudget);
+    left -= found.spent;
     Remedy remedy{.change = change.text};
     if (found.placement) {
       remedy.step_seconds = found.step_seconds;

@@ -15,6 +15,7 @@ struct SearchResult {
   // Where none fits: the one that is short of the least, and by how much.
   std::optional<Placement> nearest;
   std::array<Bytes, kTierCount> nearest_missing{}, nearest_extent{};
+  std::int64_t spent = 0;  // operations built and simulated
 };
 
 // `budget`: operations that may be built and simulated.

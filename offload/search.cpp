@@ -56,7 +56,7 @@ class Search {
     }
     if (!best_) try_leanest(all);
     if (best_) refine();
-    SearchResult result;
+    SearchResult result{.spent = budget_given_ - budget_};
     if (best_) {
       result.placement = best_->placement;
       result.step_seconds = best_->seconds;
@@ -80,6 +80,8 @@ class Search {
   // Whether anything fits is not to depend on the budget.
   void try_leanest(std::vector<Combination> all) {
     std::erase_if(all, [](const Combination& c) { return !c.lean; });
+    if (all.empty()) return;
+    consider(all.front());  // the fastest of them, by its bound
     std::stable_sort(all.begin(), all.end(), [](const Combination& a, const Combination& b) {
       return std::tuple(a.sequences, a.wave, !a.recompute) <
              std::tuple(b.sequences, b.wave, !b.recompute);

@@ -235,10 +235,13 @@ std::string to_toml(const Machine& machine) {
 
 Machine load_machine(const std::filesystem::path& path) {
   const std::string file = path.string();
+  std::error_code status;
   std::ifstream stream(path, std::ios::binary);
-  if (!stream) {
+  if (!stream || std::filesystem::is_directory(path, status)) {
     throw Error(ErrorKind::kIo,
-                with_errno(fmt::format("cannot read machine file {}", file), errno));
+                fmt::format("{}: {}; `sluice probe --out FILE` writes a machine file, "
+                            "configs/machines/ holds others",
+                            file, stream ? "is a folder" : with_errno("cannot be read", errno)));
   }
   toml::table table;
   try {

@@ -16,7 +16,16 @@ def main():
     if len(sys.argv) != 2:
         sys.exit("usage: tools/forecast.py RUN_DIRECTORY")
     path = pathlib.Path(sys.argv[1], "metrics.jsonl")
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        sys.exit(f"{path}: {error.strerror}; give the directory of a run")
+    lines = []
+    for line in text.splitlines():
+        try:
+            lines.append(json.loads(line))
+        except ValueError:  # a run that goes on, or was killed in the middle of a line
+            break
     steps = [line for line in lines if "step_seconds" in line]
     if not steps:
         sys.exit(f"{path} has no steps")

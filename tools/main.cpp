@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Sluice developers
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
+#include <filesystem>
 #include <new>
 #include <system_error>
 
@@ -61,6 +64,9 @@ int main_of(std::vector<std::string> words) {
     return fail(exit_code(error.kind()), error.what());
   } catch (const std::bad_alloc&) {
     return fail(3, "out of memory; lower limits.device and limits.host");
+  } catch (const std::filesystem::filesystem_error& error) {
+    return fail(6, fmt::format("{}: {}; check the path and its permissions", error.path1().string(),
+                               error.code().message()));
   } catch (const std::system_error& error) {  // of the standard library's files, of fmt's output
     return fail(6, error.what());
   } catch (const std::exception& error) {
@@ -68,7 +74,18 @@ int main_of(std::vector<std::string> words) {
   }
 }
 
+// A file opened while one of the three is closed would take its place, and get what is
+// meant for a person.
+void open_standard_streams() {
+  for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(descriptor, F_GETFD) == -1) static_cast<void>(::open("/dev/null", O_RDWR));
+  }
+}
+
 }  // namespace
 }  // namespace sluice
 
-int main(int argc, char** argv) { return sluice::main_of({argv + 1, argv + argc}); }
+int main(int argc, char** argv) {
+  sluice::open_standard_streams();
+  return sluice::main_of({argv + 1, argv + argc});
+}

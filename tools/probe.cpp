@@ -102,7 +102,9 @@ std::string table_of(const Machine& m) {
 int run_probe(const ProbeOptions& options) {
   // What cannot be had is refused before the seconds of measuring.
   check_storage_folder(options.storage);
-  require_writable(options.out);
+  const std::filesystem::path cached = cached_machine_path(effective_limits());
+  if (options.out.empty()) std::filesystem::create_directories(cached.parent_path());
+  require_writable(options.out.empty() ? cached.string() : options.out);
   log_info("measuring; other work on this machine would spoil the figures");
   const Machine machine = measure(options.storage, options.quick);
   if (options.out == "-") {
@@ -112,7 +114,6 @@ int run_probe(const ProbeOptions& options) {
   }
   fmt::print("{}", table_of(machine));
   if (options.out.empty()) {
-    const std::filesystem::path cached = cached_machine_path(effective_limits());
     save_machine(machine, cached);
     fmt::print("{}\n", cached.string());
   } else {

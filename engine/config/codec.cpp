@@ -98,6 +98,9 @@ void read_as(const ConfigValue& value, const ReadContext& context, Wave& out) {
   out = {*number};
 }
 
+// A trace is kept in memory until the end of the run.
+constexpr std::int64_t kMostTraced = 1000;
+
 void read_as(const ConfigValue& value, const ReadContext& context, StepRange& out) {
   StepRange range;
   if (const auto* one = std::get_if<std::int64_t>(&value.value)) {
@@ -112,7 +115,8 @@ void read_as(const ConfigValue& value, const ReadContext& context, StepRange& ou
     const auto last = std::from_chars(first.ptr + 1, end, range.last);
     if (last.ec != std::errc{} || last.ptr != end) throw BadValue{type_text(out, context.spec)};
   }
-  if (range.first < 0 || range.last < range.first) throw BadValue{type_text(out, context.spec)};
+  if (range.first < 0 || range.last < range.first || range.last - range.first >= kMostTraced)
+    throw BadValue{type_text(out, context.spec)};
   out = range;
 }
 
@@ -146,7 +150,7 @@ std::string type_text(float, const KeySpec& spec) { return "a number" + spec.ran
 std::string type_text(Bytes, const KeySpec&) { return "a size as \"64MiB\""; }
 std::string type_text(Wave, const KeySpec&) { return "an integer, at least 1, or \"all\""; }
 std::string type_text(StepRange, const KeySpec&) {
-  return "a step, or a range of steps as \"2:4\"";
+  return fmt::format("a step, or a range of at most {} steps as \"2:4\"", kMostTraced);
 }
 
 }  // namespace sluice

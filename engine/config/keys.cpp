@@ -14,6 +14,10 @@ namespace {
 
 constexpr Range kPositive{.low = 1};
 constexpr Range kNotNegative{.low = 0};
+constexpr double kMostSteps = 1e12;  // no run is longer, and sums of steps stay exact
+constexpr Range kSteps{.low = 1, .high = kMostSteps};
+constexpr Range kWarmup{.low = 0, .high = kMostSteps};
+constexpr Range kEpochs{.low = 0, .high = 1e6, .open_low = true};
 constexpr Range kAboveZero{.low = 0, .open_low = true};
 constexpr Range kShare{.low = 0, .high = 1};
 constexpr Range kBelowOne{.low = 0, .high = 1, .open_high = true};
@@ -101,12 +105,12 @@ void add_data_keys(std::vector<Key>& keys) {
 }
 
 void add_train_keys(std::vector<Key>& keys) {
-  keys.push_back(key({"train.steps", "stop after so many steps", {"max_steps"}, kPositive, "none"},
+  keys.push_back(key({"train.steps", "stop after so many steps", {"max_steps"}, kSteps, "none"},
                      SLUICE_FIELD(train.steps)));
   keys.push_back(key({"train.epochs",
                       "stop after so many passes over the data",
                       {"num_train_epochs", "num_epochs"},
-                      kAboveZero,
+                      kEpochs,
                       "none"},
                      SLUICE_FIELD(train.epochs)));
   keys.push_back(key(
@@ -165,7 +169,7 @@ void add_optimizer_keys(std::vector<Key>& keys) {
       key({"schedule.kind", "course of the learning rate", {"lr_scheduler_type", "lr_scheduler"}},
           SLUICE_FIELD(schedule.kind)));
   keys.push_back(
-      key({"schedule.warmup_steps", "steps of linear rise", {"warmup_steps"}, kNotNegative},
+      key({"schedule.warmup_steps", "steps of linear rise", {"warmup_steps"}, kWarmup},
           SLUICE_FIELD(schedule.warmup_steps)));
   keys.push_back(key({"schedule.min_lr_ratio",
                       "last rate as a share of the peak",
@@ -175,7 +179,7 @@ void add_optimizer_keys(std::vector<Key>& keys) {
   keys.push_back(key({"schedule.decay_steps",
                       "step of the last rate (linear, cosine), or length of the decay (wsd)",
                       {"num_decay_steps", "lr_decay_iters"},
-                      kPositive},
+                      kSteps},
                      SLUICE_FIELD(schedule.decay_steps)));
 }
 
@@ -187,7 +191,7 @@ void add_place_keys(std::vector<Key>& keys) {
       key({"limits.storage", "disk to use", {}, kNotNegative}, SLUICE_FIELD(limits.storage)));
   keys.push_back(key({"limits.storage_path", "folder of the swap file; empty: the run directory"},
                      SLUICE_FIELD(limits.storage_path)));
-  keys.push_back(key({"limits.threads", "cores to use", {}, {.low = 1, .high = 4096}},
+  keys.push_back(key({"limits.threads", "cores to use", {}, {.low = 1, .high = 1024}},
                      SLUICE_FIELD(limits.threads)));
   keys.push_back(key({"limits.io", "how storage is read and written"}, SLUICE_FIELD(limits.io)));
   keys.push_back(key({"place.weights", "home of weights"}, SLUICE_FIELD(place.weights)));

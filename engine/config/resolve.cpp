@@ -110,7 +110,9 @@ void check_shape(const ModelShape& shape) {
 void check_data(const RunConfig& config) {
   const ModelShape& shape = config.model.shape;
   if (is_bytes(config.data) && shape.vocabulary < 256) {
-    refuse(fmt::format("model.vocab {} is too small for bytes: at least 256", shape.vocabulary));
+    throw Error(ErrorKind::kData,
+                fmt::format("model.vocab is {}, but a byte may be 255: set it to at least 256",
+                            shape.vocabulary));
   }
   if (config.data.seq_len > shape.context) {
     refuse(fmt::format("data.seq_len {} is longer than model.context {}", config.data.seq_len,

@@ -28,8 +28,9 @@ constexpr std::int64_t kBlock = 64 << 10;  // tokens read at a time
 // hold open, and opening costs microseconds.
 class ReadOnly {
  public:
+  // O_NONBLOCK: a FIFO is refused, not waited for.
   explicit ReadOnly(const std::filesystem::path& path)
-      : path_(path), descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+      : path_(path), descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
     if (descriptor_ < 0) refuse(path, with_errno("cannot be read", errno));
   }
   ~ReadOnly() { ::close(descriptor_); }

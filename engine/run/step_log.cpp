@@ -121,17 +121,20 @@ void StepLog::show(const StepMetrics& m) {
   const bool last = m.step == total_steps_;
   const bool due = config_.every > 0 && (last || m.step == 1 || m.step % config_.every == 0);
   if (!bar_ && !due) return;
-  std::string line = fmt::format(
-      "step {}{}  loss {:.4f}  norm {:.3f}  lr {:.2e}  {}  {} tok/s  forecast {}", m.step,
-      total_steps_ > 0 ? fmt::format("/{}", total_steps_) : "", m.loss, m.grad_norm, m.lr,
-      format_seconds(m.step_time), format_count(m.tokens_per_second), format_seconds(m.forecast));
+  std::string left;
   if (total_steps_ > 0 && !last) {
-    line += fmt::format(
+    left = fmt::format(
         "  left {}",
         format_seconds(Seconds{step_seconds_ * static_cast<double>(total_steps_ - m.step)}));
   }
+  // What matters most comes first: a narrow terminal cuts the end off.
+  const std::string line = fmt::format(
+      "step {}{}  loss {:.4f}{}  {}  {} tok/s  norm {:.3f}  lr {:.2e}  forecast {}", m.step,
+      total_steps_ > 0 ? fmt::format("/{}", total_steps_) : "", m.loss, left,
+      format_seconds(m.step_time), format_count(m.tokens_per_second), m.grad_norm, m.lr,
+      format_seconds(m.forecast));
   if (!bar_) return log_info(line);
-  show_bar(std::move(line), m.step);
+  show_bar(line, m.step);
 }
 
 // One line, over the one before it: cut where it would wrap.

@@ -12,6 +12,7 @@
 
 #include "devices/machine_file.h"
 #include "engine/config/load_config.h"
+#include "engine/run/train.h"
 
 namespace sluice {
 namespace {
@@ -80,6 +81,20 @@ TEST(Configs, QuickStartOverflowsItsDevice) {
   EXPECT_GE(parameters, 6'000'000);
   ASSERT_TRUE(config.limits.device.has_value());
   EXPECT_GT(bytes_of(config.train.dtype, parameters), *config.limits.device);
+}
+
+// Device, host and storage all hold a part of what is trained.
+TEST(Configs, QuickStartUsesAllThreeTiers) {
+  const RunConfig config = load_config(kConfigs / "quickstart.toml", {}).config;
+  const PlannedRun planned = plan_run(config, {}, SLUICE_BINARY_DIR, true);
+  ASSERT_TRUE(std::holds_alternative<Plan>(planned.result));
+  const Plan& plan = std::get<Plan>(planned.result);
+  EXPECT_GE(plan.workload.parameters(), 6'000'000);
+  for (const Tier tier : kTiers) {
+    const auto& roles = plan.tiers[index_of(tier)].by_role;
+    EXPECT_GT(roles[index_of(Role::kWeight)].value + roles[index_of(Role::kState)].value, 0)
+        << name_of(tier);
+  }
 }
 
 }  // namespace

@@ -181,7 +181,7 @@ TEST(LoadConfig, WrongTypesNameTheLineAndWhatIsWanted) {
                  {"layers = "});
   expect_refused(kModel + "[place]\nweights = [{ layers = \"1\" }]\n", {"home = "});
   expect_refused(kModel + "[data]\ntrain = 5\n", {"a list of files"});
-  expect_refused(kModel + "[log]\ntrace = \"7:3\"\n", {"range of steps"});
+  expect_refused(kModel + "[log]\ntrace = \"7:3\"\n", {"range of at most 1000 steps"});
   expect_refused(kModel + "[train]\nseed = 1979-05-27\n", {"a.toml:6", "dates"});
 }
 

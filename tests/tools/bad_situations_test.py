@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+# SPDX-FileCopyrightText: The Sluice developers
+"""What goes wrong around a run: full and forbidden folders, two runs at once, broken data,
+impatient people. Each time one line, the documented exit code, and nothing lost."""
+
+import os
+import resource
+import shutil
+import signal
+import struct
+import subprocess
+import time
+import unittest
+
+import cli_test
+from cli_test import BINARY
+
+
+class Situation(cli_test.Folder):
+    def refused(self, done, code, *parts):
+        self.assertEqual(done.returncode, code, done.stderr)
+        last = done.stderr.strip().splitlines()[-1]
+        self.assertTrue(last.startswith("sluice: "), done.stderr)
+        for part in parts:
+            self.assertIn(part, last)
+
+    def as_child(self, words, prepare, **options):
+        environment = dict(os.environ, XDG_CACHE_HOME=str(self.path / "cache"))
+        return subprocess.run([BINARY, *map(str, words)], cwd=self.path, env=environment,
+                              capture_output=True, text=True, timeout=100, check=False,
+                              preexec_fn=prepare, **options)
+
+    def start(self, *words):
+        environment = dict(os.environ, XDG_CACHE_HOME=str(self.path / "cache"))
+        process = subprocess.Popen([BINARY, *map(str, words)], cwd=self.path, env=environment,
+                                   stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        self.addCleanup(process.stderr.close)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return process
+
+    def wait_for(self, process, start):
+        for line in process.stderr:
+            if line.startswith(start):
+                return
+        self.fail(f"no line {start}")
+
+
+class Storage(Situation):
+    WORDS = ["train", "run.toml", "--place.optimizer", "storage"]
+
+    def test_a_folder_that_cannot_be_written(self):
+        folder = self.path / "closed"
+        folder.mkdir(mode=0o555)
+        os.chmod(self.path, 0o777)
+        drop = (lambda: os.setuid(65534)) if os.geteuid() == 0 else None
+        done = self.as_child([*self.WORDS, "--limits.storage_path", folder, "--run-dir", "run"],
+                             drop)
+        self.refused(done, 6, "closed", "cannot be written")
+        self.assertFalse((self.path / "run").exists())
+
+    def test_a_drive_without_room_for_the_swap_file(self):
+        def small_files():
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+        done = self.as_child([*self.WORDS, "--limits.storage_path", self.path], small_files,
+                             restore_signals=False)
+        self.refused(done, 3, "sluice-rank0.swap", "--limits.storage_path")
+        self.assertFalse((self.path / "runs").exists(), "something was left behind")
+
+    def test_a_swap_file_in_use(self):
+        first = self.start(*self.WORDS, "--limits.storage_path", self.path, "--run-dir", "a",
+                           "--train.steps", 100000)
+        self.wait_for(first, "step 1")
+        second = self.sluice("train", "run.toml", "--run-dir", "a", "--overwrite")
+        self.refused(second, 2, "in use", str(first.pid))
+        third = self.sluice(*self.WORDS, "--limits.storage_path", self.path, "--run-dir", "b")
+        self.refused(third, 2, "swap", str(first.pid), "--limits.storage_path")
+
+
+class Data(Situation):
+    @staticmethod
+    def shard(magic, version, count, tokens):
+        header = struct.pack("<3i", magic, version, count) + bytes(253 * 4)
+        return header + struct.pack(f"<{len(tokens)}H", *tokens)
+
+    def check(self, content, *parts):
+        (self.path / "t.bin").write_bytes(content)
+        done = self.sluice("train", "run.toml", "--data.train", '["t.bin"]', "--model.vocab", 300)
+        self.refused(done, 4, "t.bin", *parts)
+        self.assertFalse((self.path / "runs").exists(), "something was left behind")
+
+    def test_broken_shards(self):
+        good = [1] * 1000
+        self.check(self.shard(20240520, 1, 1000, good)[:600], "header")
+        self.check(self.shard(1, 1, 1000, good), "magic")
+        self.check(self.shard(20240520, 9, 1000, good), "version 9")
+        self.check(self.shard(20240520, 1, 1001, good), "promises 1001 tokens")
+        self.check(self.shard(20240520, 1, -1, good), "promises -1 tokens")
+        self.check(self.shard(20240520, 1, 0, []), "no tokens")
+        self.check(self.shard(20240520, 1, 1000, [1] * 500 + [300] + [1] * 499), "token 300",
+                   "index 500", "model.vocab", "301")
+
+    def test_a_vocabulary_below_a_byte(self):
+        done = self.sluice("train", "run.toml", "--model.vocab", 255)
+        self.refused(done, 4, "model.vocab", "256")
+
+    def test_a_fifo_is_not_waited_for(self):
+        os.mkfifo(self.path / "pipe")
+        start = time.monotonic()
+        done = self.sluice("train", "run.toml", "--data.train", '["pipe"]')
+        self.refused(done, 4, "pipe", "no regular file")
+        self.assertLess(time.monotonic() - start, 20)
+
+
+class Numbers(Situation):
+    def test_that_no_run_can_have(self):
+        for words in (["--schedule.warmup_steps", 2**63 - 1], ["--train.epochs", "1e300"],
+                      ["--train.steps", 2**63 - 1], ["--limits.threads", 4096],
+                      ["--log.trace", "1:1000000000"]):
+            self.refused(self.sluice("train", "run.toml", *words), 2, words[0].lstrip("-"))
+
+
+class People(Situation):
+    def test_a_second_ctrl_c_ends_the_run_at_once_and_leaves_what_was_there(self):
+        self.assertEqual(self.sluice("train", "run.toml", "--run-dir", "run").returncode, 0)
+        before = (self.path / "run/model/model.safetensors").read_bytes()
+        # A step of seconds, so that the second one falls into it.
+        process = self.start("train", "run.toml", "--run-dir", "run", "--overwrite",
+                             "--train.steps", 1000, "--model.width", 512, "--model.heads", 8,
+                             "--train.global_batch", 512)
+        self.wait_for(process, "plan:")
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        self.wait_for(process, "stopping after this step")
+        process.send_signal(signal.SIGINT)
+        self.assertEqual(process.wait(10), 130)
+        self.assertEqual((self.path / "run/model/model.safetensors").read_bytes(), before)
+        self.assertEqual(self.sluice("eval", "run").returncode, 0)
+
+    def test_closed_standard_streams_are_no_reason_to_die(self):
+        def closed():
+            for descriptor in (0, 1, 2):
+                os.close(descriptor)
+        environment = dict(os.environ, XDG_CACHE_HOME=str(self.path / "cache"))
+        with subprocess.Popen([BINARY, "train", "run.toml"], cwd=self.path, env=environment,
+                              preexec_fn=closed) as process:
+            self.assertEqual(process.wait(100), 0)
+        self.assertTrue((self.path / "runs/run/model/config.json").exists())
+
+    def test_plan_flags_beside_a_plan_are_not_ignored(self):
+        self.assertEqual(self.sluice("plan", "run.toml", "--json", "plan.json").returncode, 0)
+        done = self.sluice("train", "run.toml", "--plan", "plan.json", "--place.weights", "storage")
+        self.refused(done, 2, "plan.json", "place.weights")
+        text = (self.path / "plan.json").read_text()
+        (self.path / "plan.json").write_text(text.replace('"wave": ', '"wave": 1', 1))
+        self.refused(self.sluice("train", "run.toml", "--plan", "plan.json"), 2, "wave")
+
+    def test_a_machine_file_that_is_none(self):
+        for name in ("run.toml", "nowhere.toml", "."):
+            done = self.sluice("plan", "run.toml", "--machine", name)
+            self.assertIn(done.returncode, (2, 6))
+            self.assertIn(name, done.stderr.strip().splitlines()[-1])
+
+    def test_probe_says_before_it_measures_that_the_cache_cannot_be_written(self):
+        blocked = self.path / "cache"
+        shutil.rmtree(blocked, ignore_errors=True)
+        blocked.write_text("a file")
+        start = time.monotonic()
+        self.refused(self.sluice("probe", "--quick"), 6, "cache")
+        self.assertLess(time.monotonic() - start, 5)
+
+
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    unittest.main()

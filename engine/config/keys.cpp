@@ -168,9 +168,8 @@ void add_optimizer_keys(std::vector<Key>& keys) {
   keys.push_back(
       key({"schedule.kind", "course of the learning rate", {"lr_scheduler_type", "lr_scheduler"}},
           SLUICE_FIELD(schedule.kind)));
-  keys.push_back(
-      key({"schedule.warmup_steps", "steps of linear rise", {"warmup_steps"}, kWarmup},
-          SLUICE_FIELD(schedule.warmup_steps)));
+  keys.push_back(key({"schedule.warmup_steps", "steps of linear rise", {"warmup_steps"}, kWarmup},
+                     SLUICE_FIELD(schedule.warmup_steps)));
   keys.push_back(key({"schedule.min_lr_ratio",
                       "last rate as a share of the peak",
                       {"min_lr_rate", "cosine_min_lr_ratio"},

@@ -4,6 +4,7 @@
 
 // What a run or a machine file asks of an accelerator, as plain data.
 
+#include <string>
 #include <vector>
 
 #include "devices/base/units.h"
@@ -21,7 +22,8 @@ struct AcceleratorOptions {
   std::vector<int> cpus = {};  // host: logical CPUs to bind them to; empty: as the process
   LinkPace host_to_device = {};
   LinkPace device_to_host = {};
-  Bytes capacity = {};  // host: RAM to play device memory; 0: all that is there
+  Bytes capacity = {};      // device memory to use, RAM on the host; 0: all that is there
+  std::string bus_id = {};  // cuda: the GPU, "0000:17:00.0"; empty: the first one
 };
 
 }  // namespace sluice

@@ -322,7 +322,8 @@ struct KernelTable {
   Kernel<Digest> digest = nullptr;
 };
 
-// The table for accelerators of `kind` ("host"). Error{kConfig} for an unknown kind.
+// The table for accelerators of `kind` ("host", "cuda"). Error{kConfig} for an unknown kind and
+// for one that this build has no kernels for.
 const KernelTable& kernels_for(const std::string& kind);
 
 }  // namespace sluice

@@ -26,4 +26,13 @@ struct AcceleratorOptions {
   std::string bus_id = {};  // cuda: the GPU, "0000:17:00.0"; empty: the first one
 };
 
+// Which device a run computes on; choose_device() answers it.
+struct DeviceChoice {
+  std::string kind = "host";
+  std::string bus_id;       // of several of one kind; else empty
+  std::string description;  // for people
+  Bytes memory;             // of the whole device; 0: RAM, which the host's limits tell
+  std::string note;         // why not a better one, where that is worth a word
+};
+
 }  // namespace sluice

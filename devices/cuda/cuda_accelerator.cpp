@@ -14,42 +14,34 @@
 #include "devices/cuda/cuda_queue.h"
 
 namespace sluice {
-namespace {
-
-// Code and state that kernels, cuBLASLt and cuDNN load at their first call, which
-// is after the arena was taken. An estimate, made without a GPU; to be replaced
-// by what the kernels measure of it (free_memory()).
-constexpr Bytes kLibraries{std::int64_t{768} << 20};
-
-}  // namespace
 
 CudaAccelerator::CudaAccelerator(const CudaApi& api, const AcceleratorOptions& options)
     : device_(choose_cuda_device(api, options.bus_id)),
       context_(api, device_.index),
-      threads_(options.threads) {
+      threads_(options.threads),
+      most_(options.capacity) {
   check_cuda(api, api.set_device(device_.index), fmt::format("use the {}", describe(device_)),
              CudaPhase::kStart);
-  clock_ = std::make_shared<CudaClock>(context_);
-  // The context and the first stream exist now: what they took is measured, being gone.
-  capacity_ = std::max(free_memory() - kLibraries, Bytes{});
-  if (options.capacity.value > 0) capacity_ = std::min(capacity_, options.capacity);
+  clock_ = std::make_shared<CudaClock>(context_);  // with the context, the first to take memory
 }
 
-Bytes CudaAccelerator::free_memory() const {
+Bytes CudaAccelerator::capacity() const {
   context_.enter();
   std::size_t free = 0;
   std::size_t total = 0;
   check_cuda(context_.api(), context_.api().memory_info(&free, &total),
              "ask for the GPU's free memory", CudaPhase::kStart);
-  return {static_cast<std::int64_t>(free)};
+  const Bytes there{static_cast<std::int64_t>(free)};
+  return most_.value > 0 ? std::min(there, most_) : there;
 }
 
 std::unique_ptr<Arena> CudaAccelerator::reserve_device(Bytes size) {
-  if (size > capacity_) {
+  const Bytes there = capacity();
+  if (size > there) {
     throw Error(ErrorKind::kNoFit,
                 fmt::format("device memory of {} asked for, the {} leaves {} (other processes, "
                             "the context and libraries have the rest): lower --limits.device",
-                            format_bytes(size), describe(device_), format_bytes(capacity_)));
+                            format_bytes(size), describe(device_), format_bytes(there)));
   }
   return std::make_unique<CudaDeviceArena>(context_, size);
 }
@@ -66,6 +58,19 @@ std::unique_ptr<Queue> CudaAccelerator::create_queue(QueueKind /*kind*/, std::si
 
 std::unique_ptr<Accelerator> make_cuda_accelerator(const AcceleratorOptions& options) {
   return std::make_unique<CudaAccelerator>(cuda_api(), options);
+}
+
+DeviceChoice choose_cuda(const std::string& which) {
+  const CudaDevice device = choose_cuda_device(cuda_api(), which);
+  return {.kind = "cuda",
+          .bus_id = device.bus_id,
+          .description = describe(device),
+          .memory = device.memory};
+}
+
+bool cuda_driver_is_loaded(const std::filesystem::path& root) {
+  std::error_code unreadable;
+  return std::filesystem::exists(root / "proc/driver/nvidia/version", unreadable);
 }
 
 std::vector<std::string> cuda_device_summary() {

@@ -23,23 +23,20 @@ class CudaAccelerator final : public Accelerator {
 
   std::string kind() const override { return "cuda"; }
   std::string description() const override { return describe(device_); }
-  // What was free once the context existed, less what kernels' libraries will
-  // take; no more than options.capacity if that is given.
-  Bytes capacity() const override { return capacity_; }
+  // What is free now; no more than options.capacity if that is given.
+  Bytes capacity() const override;
   std::unique_ptr<Arena> reserve_device(Bytes size) override;  // a CudaDeviceArena
   std::unique_ptr<Arena> reserve_host(Bytes size) override;    // a CudaHostArena
   std::unique_ptr<Queue> create_queue(QueueKind kind, std::size_t marks_kept) override;
 
   const CudaDevice& device() const { return device_; }
-  // Free now: the difference before and after is what a library took.
-  Bytes free_memory() const;
 
  private:
   CudaDevice device_;
   CudaContext context_;
   int threads_;
+  Bytes most_;                        // 0: all that is free
   std::shared_ptr<CudaClock> clock_;  // shared with queues
-  Bytes capacity_;
 };
 
 }  // namespace sluice

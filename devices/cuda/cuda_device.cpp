@@ -43,6 +43,25 @@ bool entry_runs_on(std::string_view entry, int major, int minor) {
   return device > number && (rest.empty() || rest == "-virtual");
 }
 
+// Of the device that `which` names by number or bus id.
+std::ptrdiff_t index_of(const CudaApi& api, const std::vector<CudaDevice>& devices,
+                        const std::string& which) {
+  int index = -1;
+  const bool is_number =
+      std::all_of(which.begin(), which.end(), [](unsigned char c) { return std::isdigit(c) != 0; });
+  if (is_number) {
+    std::from_chars(which.data(), which.data() + which.size(), index);
+  } else if (api.device_by_bus_id(&index, which.c_str()) != kCudaSuccess) {
+    api.forget_error();
+    index = -1;
+  }
+  if (index >= 0 && index < static_cast<int>(devices.size())) return index;
+  std::vector<std::string> there;
+  for (const CudaDevice& device : devices) there.push_back(device.bus_id);
+  throw Error(ErrorKind::kConfig, fmt::format("there is no GPU {}: the driver shows {}, from 0",
+                                              which, fmt::join(there, ", ")));
+}
+
 }  // namespace
 
 bool runs_on(std::string_view architectures, int major, int minor) {
@@ -71,22 +90,19 @@ std::vector<CudaDevice> cuda_devices(const CudaApi& api) {
   return devices;
 }
 
-CudaDevice choose_cuda_device(const CudaApi& api, const std::string& bus_id) {
+CudaDevice choose_cuda_device(const CudaApi& api, const std::string& which) {
   const std::vector<CudaDevice> devices = cuda_devices(api);
-  int index = 0;
-  if (!bus_id.empty() && api.device_by_bus_id(&index, bus_id.c_str()) != kCudaSuccess) {
-    api.forget_error();
-    std::vector<std::string> there;
-    for (const CudaDevice& device : devices) there.push_back(device.bus_id);
-    throw Error(ErrorKind::kConfig, fmt::format("there is no GPU at {}: the driver shows {}",
-                                                bus_id, fmt::join(there, ", ")));
-  }
-  const CudaDevice& device = devices.at(static_cast<std::size_t>(index));
-  if (!runs_on(api.architectures, device.major, device.minor)) {
-    throw cuda_error(api, kCudaNoKernelImage, fmt::format("use the {}", describe(device)),
+  const auto fits = [&](const CudaDevice& device) {
+    return runs_on(api.architectures, device.major, device.minor);
+  };
+  auto chosen = which.empty() ? std::find_if(devices.begin(), devices.end(), fits)
+                              : devices.begin() + index_of(api, devices, which);
+  if (chosen == devices.end()) chosen = devices.begin();
+  if (!fits(*chosen)) {
+    throw cuda_error(api, kCudaNoKernelImage, fmt::format("use the {}", describe(*chosen)),
                      CudaPhase::kStart);
   }
-  return device;
+  return *chosen;
 }
 
 std::string describe(const CudaDevice& device) {

@@ -28,10 +28,11 @@ struct CudaDevice {
 // Errors: cuda_error with the reason why there is none.
 std::vector<CudaDevice> cuda_devices(const CudaApi& api);
 
-// The device of `bus_id` ("0000:17:00.0" or "17:00.0"), or the first one where it
-// is empty. Errors: as above; kConfig for a bus id that is not there, naming those
-// that are, and for a device that no kernel of this build runs on.
-CudaDevice choose_cuda_device(const CudaApi& api, const std::string& bus_id);
+// The device of `which`: a bus id ("0000:17:00.0" or "17:00.0"), a number in the
+// driver's order, or, where it is empty, the first that this build has kernels for.
+// Errors: as above; kConfig for one that is not there, naming those that are, and
+// for a device that no kernel of this build runs on.
+CudaDevice choose_cuda_device(const CudaApi& api, const std::string& which);
 
 // "NVIDIA H200, 0000:17:00.0, 139.8 GiB, compute capability 9.0".
 std::string describe(const CudaDevice& device);

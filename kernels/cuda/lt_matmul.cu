@@ -28,6 +28,7 @@ struct MatmulKey {
   bool a_transposed, b_transposed, bias, accumulate;
   DType dtype, output;
   unsigned a_alignment, b_alignment, c_alignment;
+  std::int64_t scratch;
 
   auto operator<=>(const MatmulKey&) const = default;
 };
@@ -39,7 +40,7 @@ unsigned alignment_of(const void* address) {
   return static_cast<unsigned>(value & (~value + 1));
 }
 
-MatmulKey key_of(const Matmul& a) {
+MatmulKey key_of(const Matmul& a, Bytes scratch) {
   return {a.m,
           a.n,
           a.k,
@@ -54,7 +55,8 @@ MatmulKey key_of(const Matmul& a) {
           a.output,
           alignment_of(a.a),
           alignment_of(a.b),
-          alignment_of(a.c)};
+          alignment_of(a.c),
+          scratch.value};
 }
 
 cudaDataType_t lt_type(DType dtype) { return dtype == DType::kFloat32 ? CUDA_R_32F : CUDA_R_16BF; }
@@ -107,26 +109,24 @@ class LtMatmul {
  public:
   LtMatmul() { check_lt(cublasLtCreate(&handle_), "start"); }
 
-  bool multiply(cudaStream_t stream, const Matmul& a);
+  bool multiply(cudaStream_t stream, Scratch scratch, const Matmul& a);
 
  private:
-  const std::optional<MatmulPlan>& plan_for(const Matmul& a);
-  std::optional<MatmulPlan> make_plan(const Matmul& a);
-  void* workspace_of(cudaStream_t stream);
+  const std::optional<MatmulPlan>& plan_for(const Matmul& a, Bytes scratch);
+  std::optional<MatmulPlan> make_plan(const Matmul& a, Bytes scratch);
 
   std::mutex mutex_;
   cublasLtHandle_t handle_ = nullptr;
   std::map<MatmulKey, std::optional<MatmulPlan>> plans_;  // nothing: the library has no kernel
-  std::map<cudaStream_t, void*> workspaces_;
 };
 
-std::optional<MatmulPlan> LtMatmul::make_plan(const Matmul& a) {
+std::optional<MatmulPlan> LtMatmul::make_plan(const Matmul& a, Bytes scratch) {
   MatmulPlan plan;
   describe(a, &plan);
   cublasLtMatmulPreferenceOpaque_t preference;
   check_lt(cublasLtMatmulPreferenceInit(&preference), "describe a preference");
   set(&preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
-      static_cast<std::uint64_t>(kCudaMatmulWorkspace.value));
+      static_cast<std::uint64_t>(scratch.value));
   // Split sums only by way of the workspace, in the type of the arithmetic.
   set(&preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
       static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
@@ -148,33 +148,24 @@ std::optional<MatmulPlan> LtMatmul::make_plan(const Matmul& a) {
   return plan;
 }
 
-const std::optional<MatmulPlan>& LtMatmul::plan_for(const Matmul& a) {
-  const MatmulKey key = key_of(a);
+const std::optional<MatmulPlan>& LtMatmul::plan_for(const Matmul& a, Bytes scratch) {
+  const MatmulKey key = key_of(a, scratch);
   const auto known = plans_.find(key);
   if (known != plans_.end()) return known->second;
-  return plans_.emplace(key, make_plan(a)).first->second;
+  return plans_.emplace(key, make_plan(a, scratch)).first->second;
 }
 
-void* LtMatmul::workspace_of(cudaStream_t stream) {
-  void*& workspace = workspaces_[stream];
-  if (workspace == nullptr) {
-    check_cuda(cudaMalloc(&workspace, count(kCudaMatmulWorkspace)),
-               "reserve the workspace of matrix products");
-  }
-  return workspace;
-}
-
-bool LtMatmul::multiply(cudaStream_t stream, const Matmul& a) {
+bool LtMatmul::multiply(cudaStream_t stream, Scratch scratch, const Matmul& a) {
   const std::lock_guard lock(mutex_);
-  const std::optional<MatmulPlan>& plan = plan_for(a);
+  const std::optional<MatmulPlan>& plan = plan_for(a, scratch.size);
   if (!plan) return false;
   MatmulPlan call = *plan;
   if (a.bias != nullptr) set(&call.product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, a.bias);
   const float one = 1.0F;
   const float beta = a.accumulate ? 1.0F : 0.0F;
   check_lt(cublasLtMatmul(handle_, &call.product, &one, a.b, &call.left, a.a, &call.right, &beta,
-                          a.c, &call.result, a.c, &call.result, &call.algorithm,
-                          workspace_of(stream), count(kCudaMatmulWorkspace), stream),
+                          a.c, &call.result, a.c, &call.result, &call.algorithm, scratch.data,
+                          count(scratch.size), stream),
            "start a matrix product");
   return true;
 }
@@ -193,7 +184,7 @@ bool lt_multiply(Queue& queue, const Matmul& a) {
   const cudaStream_t stream = stream_of(queue);  // makes the device current, for the handle
   // Never destroyed: at exit the driver may be gone before it.
   static LtMatmul& library = *new LtMatmul;
-  return library.multiply(stream, a);
+  return library.multiply(stream, queue.scratch(), a);
 }
 
 }  // namespace sluice

@@ -5,9 +5,10 @@
 // Matrix products by cuBLASLt. One handle per process and one plan (descriptors, algorithm)
 // per shape, both made at first use and kept.
 //
-// Memory       kCudaMatmulWorkspace (table.h) per queue that multiplies, at its first product.
-// Determinism  the algorithm is a function of shape, types, strides and of what 16 bytes are
-//              to the operands' addresses; no sum is shared out over atomics or in place.
+// Memory       the workspace is the queue's scratch (Queue::lend).
+// Determinism  the algorithm is a function of shape, types, strides, the size of the scratch and
+//              of what 16 bytes are to the operands' addresses; no sum is shared out over atomics
+//              or in place.
 // Threads      any.
 
 #include "kernels/kernels.h"
@@ -16,7 +17,7 @@ namespace sluice {
 
 // Enqueues the product and returns true, or does nothing and returns false where cuBLASLt has
 // no kernel for it. Requires m, n, k > 0.
-// Errors: kNoFit where the workspace does not fit the device, kInternal as cuBLASLt has it.
+// Errors: kInternal as cuBLASLt has it.
 [[nodiscard]] bool lt_multiply(Queue& queue, const Matmul& a);
 
 }  // namespace sluice

@@ -11,8 +11,11 @@ namespace sluice {
 // (table_missing.cpp) Error{kConfig} that says so.
 const KernelTable& cuda_kernels();
 
-// Device memory that the matrix product takes on the first queue that multiplies,
-// once per queue and for good, beside every arena: a plan for a GPU must count it.
-inline constexpr Bytes kCudaMatmulWorkspace{std::int64_t{32} << 20};
+// As kernel_notes(); empty in a build without CUDA.
+std::vector<std::string> cuda_kernel_notes();
+
+// The workspace of library calls, one after the other on a queue. cuBLASLt's own default on the
+// GPUs it is fastest on; a queue that was lent less gets algorithms that need less.
+inline constexpr Bytes kCudaScratch{std::int64_t{32} << 20};
 
 }  // namespace sluice

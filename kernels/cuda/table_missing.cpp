@@ -14,4 +14,6 @@ const KernelTable& cuda_kernels() {
       "with -DSLUICE_CUDA=ON, or set device = \"host\"");
 }
 
+std::vector<std::string> cuda_kernel_notes() { return {}; }
+
 }  // namespace sluice

@@ -34,6 +34,18 @@ TEST(CudaDevice, IsDescribedForPeople) {
             "Fake H200, 0000:17:00.0, 8.0 GiB, compute capability 9.0");
 }
 
+TEST(CudaDevice, IsChosenByNumberOrAsTheFirstThatThisBuildRunsOn) {
+  FakeCuda fake;
+  fake.add_device("0000:65:00.0");
+  EXPECT_EQ(choose_cuda_device(fake.api(), "1").bus_id, "0000:65:00.0");
+  EXPECT_EQ(choose_cuda_device(fake.api(), "").bus_id, "0000:17:00.0");
+  fake.devices[0].major = 7;
+  EXPECT_EQ(choose_cuda_device(fake.api(), "").bus_id, "0000:65:00.0");
+  const Error error = error_of([&] { choose_cuda_device(fake.api(), "2"); });
+  EXPECT_EQ(error.kind(), ErrorKind::kConfig);
+  EXPECT_THAT(error.what(), HasSubstr("no GPU 2: the driver shows 0000:17:00.0, 0000:65:00.0"));
+}
+
 TEST(CudaDevice, OfAnotherArchitectureIsRefused) {
   FakeCuda fake;
   fake.devices[0].major = 7;

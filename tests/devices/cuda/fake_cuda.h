@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -21,15 +22,16 @@
 namespace sluice {
 
 // One at a time: the functions of the table have no argument for it.
-// Threads  one.
+// Threads  calls of the table from any thread, one after the other; the rest from one, while
+//          there are no others.
 class FakeCuda {
  public:
   FakeCuda() {
-    SLUICE_CHECK(current() == nullptr);
-    current() = this;
+    SLUICE_CHECK(there() == nullptr);
+    there() = this;
     add_device("0000:17:00.0");
   }
-  ~FakeCuda() { current() = nullptr; }
+  ~FakeCuda() { there() = nullptr; }
   FakeCuda(const FakeCuda&) = delete;
   FakeCuda& operator=(const FakeCuda&) = delete;
 
@@ -45,8 +47,22 @@ class FakeCuda {
   // Calls of this name (of a member of CudaApi) fail with `status` after `good`
   // ones that work.
   void fail(const std::string& call, int status, int good = 0) { faults_[call] = {status, good}; }
+  // For kernels that stand in for a GPU's: "launch" can be made to fail like a call.
+  static int launch() { return current()->status_of("launch"); }
+  // The device breaks, as by break_device(), at the call after `good` good ones.
+  void break_at(const std::string& call, int status, int good) {
+    fail(call, status, good);
+    breaks_ = true;
+  }
   // From now on all calls fail, as behind a kernel that broke the context.
   void break_device(int status) { broken_ = status; }
+
+  // No call fails any more.
+  void mend() {
+    faults_.clear();
+    broken_ = kCudaSuccess;
+    breaks_ = false;
+  }
 
   // Handles and memory given out and not taken back.
   int alive(const std::string& kind) { return alive_[kind]; }
@@ -71,16 +87,31 @@ class FakeCuda {
   };
   using Ranges = std::map<const std::byte*, std::size_t>;
 
-  static FakeCuda*& current() {
+  static FakeCuda*& there() {
     static FakeCuda* fake = nullptr;
     return fake;
   }
 
+  // The fake for the length of an expression, nobody else's meanwhile.
+  class Current {
+   public:
+    FakeCuda* operator->() const { return there(); }
+
+   private:
+    static std::recursive_mutex& mutex() {
+      static std::recursive_mutex one;
+      return one;
+    }
+    std::unique_lock<std::recursive_mutex> lock_{mutex()};
+  };
+  static Current current() { return {}; }
+
   int status_of(const std::string& call) {
     if (broken_ != kCudaSuccess) return broken_;
     const auto fault = faults_.find(call);
-    return fault == faults_.end() || fault->second.good-- > 0 ? int{kCudaSuccess}
-                                                              : fault->second.status;
+    if (fault == faults_.end() || fault->second.good-- > 0) return kCudaSuccess;
+    if (breaks_) broken_ = fault->second.status;
+    return fault->second.status;
   }
 
   int give(const std::string& call, const std::string& kind, void** handle, std::size_t size) {
@@ -112,6 +143,7 @@ class FakeCuda {
 
   std::map<std::string, Fault> faults_;
   int broken_ = kCudaSuccess;
+  bool breaks_ = false;
   std::map<std::string, int> alive_;
   std::map<std::string, int> given_;
   std::map<void*, std::string> names_;

@@ -31,7 +31,10 @@ class DeviceSide {
       : accelerator_(make_accelerator("cuda", {})),
         kernels(kernels_for("cuda")),
         arena_(accelerator_->reserve_device(Bytes{256 << 20})),
-        queue_(accelerator_->create_queue(QueueKind::kCompute, 16)) {}
+        scratch_(accelerator_->reserve_device(queue_scratch_for("cuda"))),
+        queue_(accelerator_->create_queue(QueueKind::kCompute, 16)) {
+    queue_->lend({scratch_->base(), scratch_->size()});
+  }
 
   Queue& queue() { return *queue_; }
   void clear() { used_ = 0; }
@@ -71,7 +74,7 @@ class DeviceSide {
   const KernelTable& kernels;
 
  private:
-  std::unique_ptr<Arena> arena_;
+  std::unique_ptr<Arena> arena_, scratch_;
   std::unique_ptr<Queue> queue_;
   std::size_t used_ = 0;
 };

@@ -4,7 +4,7 @@
 
 // What runs forward and backward: one memory arena, in-order queues, and copies
 // between that arena and host memory. Implementations: devices/host (the CPU as
-// an accelerator); registry.h makes them by name.
+// an accelerator), devices/cuda; registry.h makes them by name.
 
 #include <cstddef>
 #include <cstdint>
@@ -22,6 +22,12 @@ class Arena {
   virtual ~Arena() = default;
   virtual std::byte* base() noexcept = 0;  // 4 KiB aligned; a device pointer for a device arena
   virtual Bytes size() const noexcept = 0;
+};
+
+// A piece of somebody's device memory, 256-byte aligned.
+struct Scratch {
+  std::byte* data = nullptr;
+  Bytes size;
 };
 
 // An in-order queue of asynchronous work.
@@ -58,6 +64,14 @@ class Queue {
   // queue made for a link direction the copy is that link's.
   // Alignment: none needed, 64 bytes preferred. The ranges must not overlap.
   virtual void copy(void* to, const void* from, Bytes size) = 0;
+
+  // Device memory that kernels of this queue may overwrite, one after the other, beside
+  // what each call is given. The lender's, and lent before the first kernel; none else.
+  void lend(Scratch scratch) noexcept { scratch_ = scratch; }
+  Scratch scratch() const noexcept { return scratch_; }
+
+ private:
+  Scratch scratch_;
 };
 
 enum class QueueKind : std::uint8_t { kCompute, kHostToDevice, kDeviceToHost };
@@ -74,7 +88,8 @@ class Accelerator {
   // For people: "host device, 2 threads, AVX2".
   virtual std::string description() const = 0;
 
-  // The memory an arena may take, before any limit of the run's.
+  // The memory an arena may take now, before any limit of the run's. What drivers and
+  // libraries keep for themselves is gone from it once they are loaded.
   virtual Bytes capacity() const = 0;
 
   // Reserves and touches `size` bytes of device memory. Error{kNoFit} where the

@@ -4,6 +4,7 @@
 
 // What a run or a machine file asks of an accelerator, as plain data.
 
+#include <string>
 #include <vector>
 
 #include "devices/base/units.h"
@@ -21,7 +22,17 @@ struct AcceleratorOptions {
   std::vector<int> cpus = {};  // host: logical CPUs to bind them to; empty: as the process
   LinkPace host_to_device = {};
   LinkPace device_to_host = {};
-  Bytes capacity = {};  // host: RAM to play device memory; 0: all that is there
+  Bytes capacity = {};      // device memory to use, RAM on the host; 0: all that is there
+  std::string bus_id = {};  // cuda: the GPU, "0000:17:00.0"; empty: the first one
+};
+
+// Which device a run computes on; choose_device() answers it.
+struct DeviceChoice {
+  std::string kind = "host";
+  std::string bus_id;       // of several of one kind; else empty
+  std::string description;  // for people
+  Bytes memory;             // of the whole device; 0: RAM, which the host's limits tell
+  std::string note;         // why not a better one, where that is worth a word
 };
 
 }  // namespace sluice

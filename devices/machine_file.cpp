@@ -16,104 +16,14 @@
 
 #include "devices/base/error.h"
 #include "devices/base/format.h"
+#include "devices/machine_points.h"
+#include "devices/machine_section.h"
 #include "devices/machine_text.h"
 
 namespace sluice {
 namespace {
 
-// One table of the file. Each key is asked for once; finish() refuses the rest.
-class Section {
- public:
-  Section(const std::string& file, std::string name, const toml::table* table)
-      : file_(file), name_(std::move(name)), table_(table) {}
-
-  const toml::node* optional(std::string_view key) {
-    asked_.emplace_back(key);
-    return table_->get(key);
-  }
-  const toml::node& required(std::string_view key) {
-    const toml::node* node = optional(key);
-    if (node == nullptr) {
-      throw Error(ErrorKind::kConfig, fmt::format("{}: {}{} is missing", file_, name_, key));
-    }
-    return *node;
-  }
-
-  std::string text(std::string_view key) {
-    const toml::node& node = required(key);
-    if (!node.is_string()) wrong(node, key, "a string");
-    return *node.value<std::string>();
-  }
-  double number(std::string_view key) {
-    const toml::node& node = required(key);
-    const double value = node.is_number() ? node.value<double>().value_or(-1) : -1;
-    if (!(value >= 0 && std::isfinite(value))) wrong(node, key, "a number, not negative");
-    return value;
-  }
-  std::int64_t positive(std::string_view key) {
-    const toml::node& node = required(key);
-    const std::int64_t value = node.is_integer() ? *node.value<std::int64_t>() : 0;
-    if (value < 1) wrong(node, key, "a whole number from 1");
-    return value;
-  }
-  Bytes bytes(std::string_view key) {
-    const toml::node& node = required(key);
-    if (node.is_integer() && *node.value<std::int64_t>() >= 0) return {*node.value<std::int64_t>()};
-    if (!node.is_string()) wrong(node, key, "bytes, or a size such as \"64MiB\"");
-    return parsed(node, key, parse_bytes);
-  }
-  BytesPerSecond rate(std::string_view key) {
-    const toml::node& node = required(key);
-    BytesPerSecond value;
-    if (node.is_number()) {
-      value.value = node.value<double>().value_or(0);
-    } else if (node.is_string()) {
-      value = parsed(node, key, parse_rate);
-    }
-    if (!(value.value > 0 && std::isfinite(value.value)))
-      wrong(node, key, "bytes per second above 0, or such as \"25GB/s\"");
-    return value;
-  }
-  Section section(std::string_view key) {
-    const toml::node& node = required(key);
-    if (!node.is_table()) wrong(node, key, "a table");
-    return {file_, fmt::format("{}{}.", name_, key), node.as_table()};
-  }
-
-  [[noreturn]] void wrong(const toml::node& node, std::string_view key,
-                          std::string_view expected) const {
-    throw Error(ErrorKind::kConfig, fmt::format("{} line {}: {}{} must be {}", file_,
-                                                node.source().begin.line, name_, key, expected));
-  }
-
-  void finish() const {
-    for (const auto& [key, node] : *table_) {
-      if (std::find(asked_.begin(), asked_.end(), key.str()) != asked_.end()) continue;
-      throw Error(ErrorKind::kConfig,
-                  fmt::format("{} line {}: unknown key {}{}: expected one of {}", file_,
-                              node.source().begin.line, name_, key.str(), fmt::join(asked_, ", ")));
-    }
-  }
-
- private:
-  template <typename Amount>
-  Amount parsed(const toml::node& node, std::string_view key, Amount (*parse)(std::string_view)) {
-    try {
-      return parse(*node.value<std::string_view>());
-    } catch (const Error& error) {
-      throw Error(ErrorKind::kConfig,
-                  fmt::format("{} line {}: {}{}: {}", file_, node.source().begin.line, name_, key,
-                              error.what()));
-    }
-  }
-
-  const std::string& file_;
-  std::string name_;  // "links.", for messages
-  const toml::table* table_;
-  std::vector<std::string> asked_;
-};
-
-void read_capacity(Section section, Machine& machine) {
+void read_capacity(MachineSection section, Machine& machine) {
   machine.device_capacity = section.bytes("device");
   machine.host_capacity = section.bytes("host");
   machine.storage_capacity = section.bytes("storage");
@@ -121,22 +31,12 @@ void read_capacity(Section section, Machine& machine) {
   section.finish();
 }
 
-// How much of their summed rate two directions keep when both are busy; 1 if absent.
-double read_factor(Section& section, const std::string& key, double least) {
-  const toml::node* factor = section.optional(key);
-  if (factor == nullptr) return 1;
-  const double value = factor->value<double>().value_or(0);
-  if (!(value >= least && value <= 1)) {
-    section.wrong(*factor, key, fmt::format("a number from {} to 1 (both at full rate)", least));
-  }
-  return value;
-}
-
-void read_links(Section section, Machine& machine) {
+void read_links(MachineSection section, Machine& machine) {
   machine.host_to_device = section.rate("host_to_device");
   machine.device_to_host = section.rate("device_to_host");
   machine.link_latency = Seconds{section.number("latency_seconds")};
   machine.duplex_factor = read_factor(section, "duplex_factor", 0.5);
+  read_link_points(section, machine);
   if (const toml::node* paced = section.optional("paced")) {
     if (!paced->is_boolean()) section.wrong(*paced, "paced", "true or false");
     machine.paced = *paced->value<bool>();
@@ -144,7 +44,7 @@ void read_links(Section section, Machine& machine) {
   section.finish();
 }
 
-void read_storage(Section section, Machine& machine) {
+void read_storage(MachineSection section, Machine& machine) {
   machine.storage_read = section.rate("read");
   machine.storage_write = section.rate("write");
   machine.storage_block = section.bytes("block");
@@ -154,39 +54,16 @@ void read_storage(Section section, Machine& machine) {
   section.finish();
 }
 
-GemmPoint read_gemm(Section section) {
-  GemmPoint point;
-  const std::string dtype = section.text("dtype");
-  if (dtype == name_of(DType::kBFloat16)) {
-    point.dtype = DType::kBFloat16;
-  } else if (dtype != name_of(DType::kFloat32)) {
-    section.wrong(section.required("dtype"), "dtype", "\"fp32\" or \"bf16\"");
-  }
-  point.m = section.positive("m");
-  point.n = section.positive("n");
-  point.k = section.positive("k");
-  point.flops_per_second = section.rate("flops_per_second").value;
-  section.finish();
-  return point;
-}
-
-void read_compute(const std::string& file, Section section, Machine& machine) {
+void read_compute(MachineSection section, Machine& machine) {
   machine.attention_fp32 = section.rate("attention_fp32_flops_per_second").value;
   machine.attention_bf16 = section.rate("attention_bf16_flops_per_second").value;
   machine.elementwise = section.rate("elementwise");
   machine.launch = Seconds{section.number("launch_seconds")};
-  const toml::node& points = section.required("gemm");
-  const toml::array* array = points.as_array();
-  if (array == nullptr || array->empty() || !array->is_homogeneous<toml::table>()) {
-    section.wrong(points, "gemm", "at least one [[compute.gemm]]");
-  }
-  for (const toml::node& point : *array) {
-    machine.gemm.push_back(read_gemm({file, "compute.gemm.", point.as_table()}));
-  }
+  read_compute_points(section, machine);
   section.finish();
 }
 
-void read_kind(Section& top) {
+void read_kind(MachineSection& top) {
   if (top.text("format") != "sluice-machine") {
     top.wrong(top.required("format"), "format", "\"sluice-machine\"");
   }
@@ -209,27 +86,23 @@ std::string to_toml(const Machine& machine) {
       "format = \"sluice-machine\"\nversion = 1\nname = {}\nprovenance = {}\ndevice = {}\n\n"
       "[capacity]\ndevice = {}\nhost = {}\nstorage = {}\ncores = {}\n\n"
       "[links]\nhost_to_device = {}\ndevice_to_host = {}\nduplex_factor = {}\n"
-      "latency_seconds = {}\npaced = {}\n\n[memory]\nbandwidth = {}\n\n",
+      "latency_seconds = {}\npaced = {}\n{}\n[memory]\nbandwidth = {}\n\n",
       quoted(machine.name), quoted(machine.provenance), quoted(machine.device),
       machine.device_capacity.value, machine.host_capacity.value, machine.storage_capacity.value,
       machine.cores, machine.host_to_device.value, machine.device_to_host.value,
-      machine.duplex_factor, machine.link_latency.count(), machine.paced, machine.memory.value);
+      machine.duplex_factor, machine.link_latency.count(), machine.paced, link_points_text(machine),
+      machine.memory.value);
   text += fmt::format(
       "[storage]\nread = {}\nwrite = {}\nblock = {}\ndepth = {}\nlatency_seconds = {}\n"
       "mixed_factor = {}\n\n"
-      "[host_adam]\nbandwidth = {}\n\n"
+      "[host_adam]\nbandwidth = {}\nbeside_copies = {}\n\n"
       "[compute]\nattention_fp32_flops_per_second = {}\nattention_bf16_flops_per_second = {}\n"
       "elementwise = {}\nlaunch_seconds = {}\n",
       machine.storage_read.value, machine.storage_write.value, machine.storage_block.value,
       machine.storage_depth, machine.storage_latency.count(), machine.storage_mixed_factor,
-      machine.host_adam.value, machine.attention_fp32, machine.attention_bf16,
-      machine.elementwise.value, machine.launch.count());
-  for (const GemmPoint& point : machine.gemm) {
-    text += fmt::format(
-        "\n[[compute.gemm]]\ndtype = \"{}\"\nm = {}\nn = {}\nk = {}\n"
-        "flops_per_second = {}\n",
-        name_of(point.dtype), point.m, point.n, point.k, point.flops_per_second);
-  }
+      machine.host_adam.value, machine.adam_beside_copies, machine.attention_fp32,
+      machine.attention_bf16, machine.elementwise.value, machine.launch.count());
+  text += compute_points_text(machine);
   return text;
 }
 
@@ -250,7 +123,7 @@ Machine load_machine(const std::filesystem::path& path) {
     throw Error(ErrorKind::kConfig, fmt::format("{} line {}: {}", file, error.source().begin.line,
                                                 error.description()));
   }
-  Section top(file, "", &table);
+  MachineSection top(file, "", &table);
   read_kind(top);
   Machine machine;
   machine.name = top.text("name");
@@ -258,13 +131,14 @@ Machine load_machine(const std::filesystem::path& path) {
   machine.device = top.text("device");
   read_capacity(top.section("capacity"), machine);
   read_links(top.section("links"), machine);
-  Section memory = top.section("memory");
+  MachineSection memory = top.section("memory");
   machine.memory = memory.rate("bandwidth");
   memory.finish();
   read_storage(top.section("storage"), machine);
-  read_compute(file, top.section("compute"), machine);
-  Section adam = top.section("host_adam");
+  read_compute(top.section("compute"), machine);
+  MachineSection adam = top.section("host_adam");
   machine.host_adam = adam.rate("bandwidth");
+  machine.adam_beside_copies = read_factor(adam, "beside_copies", 0);
   adam.finish();
   top.finish();
   return machine;

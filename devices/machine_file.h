@@ -29,6 +29,20 @@ struct GemmPoint {
   double flops_per_second = 0;
 };
 
+// Attention, causal and forward, over sequences of `length` with heads of `head_width`.
+struct AttentionPoint {
+  DType dtype = DType::kFloat32;
+  std::int64_t length = 1, head_width = 1;
+  double flops_per_second = 0;
+};
+
+// Copies of one size between pinned host memory and the device.
+struct CopyPoint {
+  Bytes size;
+  BytesPerSecond host_to_device, device_to_host;
+  double duplex_factor = 1;  // optional, as that of [links]
+};
+
 struct Machine {
   std::string name;
   std::string provenance;       // "measured", "published", "defaults"
@@ -42,7 +56,10 @@ struct Machine {
   BytesPerSecond host_to_device, device_to_host;
   double duplex_factor = 1;  // optional: both at once over the sum of each alone
   Seconds link_latency{};
-  bool paced = false;  // optional: the host device plays these links
+  bool paced = false;             // optional: the host device plays these links
+  std::vector<CopyPoint> copies;  // [[links.copy]], optional: rates by size, latency included
+  // optional, for people: the same from and to memory that is not pinned; 0: not known
+  BytesPerSecond pageable_to_device, pageable_to_host;
 
   // [memory]
   BytesPerSecond memory;  // DRAM traffic, reads and writes added
@@ -60,10 +77,14 @@ struct Machine {
   BytesPerSecond elementwise;                     // what is bound by memory
   Seconds launch{};                               // the least time of one kernel
   std::vector<GemmPoint> gemm;                    // [[compute.gemm]], at least one
+  std::vector<AttentionPoint> attention;          // [[compute.attention]], optional
 
   // [host_adam]: traffic of one-pass AdamW on all cores (28 B a parameter with
   // fp32 state, bf16 gradient and weight)
   BytesPerSecond host_adam;
+  // optional, for people (forecasts work it out of [memory]): the share of that rate that
+  // is left while both links are busy
+  double adam_beside_copies = 1;
 };
 
 // Errors: kConfig with file, line and what was expected; kIo where `path` cannot be read.
@@ -72,18 +93,24 @@ Machine load_machine(const std::filesystem::path& path);
 // Whole or not at all (temporary name, renamed); makes the folder. Errors: kIo.
 void save_machine(const Machine& machine, const std::filesystem::path& path);
 
-// For machines nobody measured: figures that nearly every machine beats.
-Machine default_machine(const MachineLimits& limits);
+// For machines nobody measured: figures that nearly every machine beats, of the host device
+// or of `device`, one of its kind.
+Machine default_machine(const MachineLimits& limits, const DeviceChoice& device = {});
 
 // Where `probe` keeps the file of this machine:
-// $XDG_CACHE_HOME/sluice/machine-<hash of CPU model, cores and RAM>.toml.
-std::filesystem::path cached_machine_path(const MachineLimits& limits);
+// $XDG_CACHE_HOME/sluice/machine-<hash of CPU model, cores, RAM and device>.toml.
+std::filesystem::path cached_machine_path(const MachineLimits& limits,
+                                          const DeviceChoice& device = {});
 
 // FLOP/s of a product, by the measured shape nearest to it in log space; of the
 // other type where `dtype` was not measured.
 double gemm_rate(const Machine& machine, DType dtype, double m, double n, double k);
 
-double attention_rate(const Machine& machine, DType dtype);
+// FLOP/s of attention over sequences of `length`, likewise by the nearest length measured.
+double attention_rate(const Machine& machine, DType dtype, double length);
+
+// Time of one copy alone on the link of `kind`, not kCompute.
+Seconds copy_time(const Machine& machine, QueueKind kind, Bytes size);
 
 // The pace for the host device's queue of `kind`; none unless machine.paced.
 LinkPace link_pace(const Machine& machine, QueueKind kind);

@@ -35,9 +35,25 @@ double core_rate(const std::string& simd, DType dtype) {
   return bf16 ? 4e9 : 5e9;
 }
 
+// A data-centre GPU of 2021 with a slow link, and less.
+void assume_gpu(const DeviceChoice& device, Machine& machine) {
+  machine.name += " with " + device.description;
+  machine.device = device.kind;
+  machine.device_capacity = device.memory;
+  machine.host_to_device = machine.device_to_host = {6e9};
+  machine.duplex_factor = 0.8;
+  machine.attention_fp32 = 1e12;
+  machine.attention_bf16 = 5e12;
+  machine.elementwise = {200e9};
+  machine.gemm = {{DType::kFloat32, 1024, 1024, 1024, 5e12},
+                  {DType::kBFloat16, 1024, 1024, 1024, 20e12},
+                  {DType::kFloat32, 64, 64, 64, 0.1e12},
+                  {DType::kBFloat16, 64, 64, 64, 0.1e12}};
+}
+
 }  // namespace
 
-Machine default_machine(const MachineLimits& limits) {
+Machine default_machine(const MachineLimits& limits, const DeviceChoice& device) {
   const double cores = std::min(limits.cpu.physical_cores, limits.cpu.threads);
   const BytesPerSecond memory{std::min(60e9, 10e9 + 5e9 * cores)};
   const double fp32 = cores * core_rate(limits.simd, DType::kFloat32);
@@ -68,10 +84,11 @@ Machine default_machine(const MachineLimits& limits) {
     machine.gemm.push_back({dtype, 16, 64, 64, rate / 8});
   }
   machine.host_adam = {memory.value * 0.7};
+  if (device.kind != "host") assume_gpu(device, machine);
   return machine;
 }
 
-std::filesystem::path cached_machine_path(const MachineLimits& limits) {
+std::filesystem::path cached_machine_path(const MachineLimits& limits, const DeviceChoice& device) {
   const char* cache = std::getenv("XDG_CACHE_HOME");
   const char* home = std::getenv("HOME");
   std::filesystem::path folder = cache != nullptr ? cache : "";
@@ -80,7 +97,8 @@ std::filesystem::path cached_machine_path(const MachineLimits& limits) {
   }
   // Kernels of one machine differ by a few pages in what they keep for themselves.
   const std::int64_t ram = limits.ram.total.value >> 28;
-  const std::string key = fmt::format("{}|{}|{}", limits.cpu_model, limits.cpu.threads, ram);
+  std::string key = fmt::format("{}|{}|{}", limits.cpu_model, limits.cpu.threads, ram);
+  if (!device.description.empty()) key += "|" + device.description;
   return folder / "sluice" / fmt::format("machine-{:016x}.toml", stable_hash(key));
 }
 
@@ -104,8 +122,32 @@ double gemm_rate(const Machine& machine, DType dtype, double m, double n, double
   return rate;
 }
 
-double attention_rate(const Machine& machine, DType dtype) {
-  return dtype == DType::kFloat32 ? machine.attention_fp32 : machine.attention_bf16;
+double attention_rate(const Machine& machine, DType dtype, double length) {
+  double rate = dtype == DType::kFloat32 ? machine.attention_fp32 : machine.attention_bf16;
+  double least = std::numeric_limits<double>::infinity();
+  for (const AttentionPoint& point : machine.attention) {
+    const double distance = std::abs(std::log(length / static_cast<double>(point.length)));
+    if (point.dtype != dtype || distance >= least) continue;
+    least = distance;
+    rate = point.flops_per_second;
+  }
+  return rate;
+}
+
+Seconds copy_time(const Machine& machine, QueueKind kind, Bytes size) {
+  const bool down = kind == QueueKind::kHostToDevice;
+  if (machine.copies.empty()) {
+    return machine.link_latency + size / (down ? machine.host_to_device : machine.device_to_host);
+  }
+  const auto far = [size](const CopyPoint& point) {
+    return std::abs(std::log(static_cast<double>(std::max<std::int64_t>(size.value, 1)) /
+                             static_cast<double>(point.size.value)));
+  };
+  const CopyPoint& point =
+      *std::min_element(machine.copies.begin(), machine.copies.end(),
+                        [&](const auto& a, const auto& b) { return far(a) < far(b); });
+  return std::max(machine.link_latency,
+                  size / (down ? point.host_to_device : point.device_to_host));
 }
 
 LinkPace link_pace(const Machine& machine, QueueKind kind) {

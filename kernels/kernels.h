@@ -22,6 +22,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "devices/accelerator.h"
 #include "devices/base/dtype.h"
@@ -320,9 +321,22 @@ struct KernelTable {
   Kernel<FinishNorm> finish_norm = nullptr;
   Kernel<AdamW> adamw = nullptr;
   Kernel<Digest> digest = nullptr;
+
+  // Makes libraries take the device memory that they keep, which they would do at their
+  // first use; the accelerator's capacity() is without it from then on. Null: none do.
+  void (*load)(Accelerator& accelerator) = nullptr;
 };
 
-// The table for accelerators of `kind` ("host"). Error{kConfig} for an unknown kind.
+// The table for accelerators of `kind` ("host", "cuda"). Error{kConfig} for an unknown kind and
+// for one that this build has no kernels for.
 const KernelTable& kernels_for(const std::string& kind);
+
+// Device memory that is to be lent (Queue::lend) to each queue that runs kernels of `kind`; 0
+// for none. The same in every build, so that a plan can be made where there is no such device.
+Bytes queue_scratch_for(const std::string& kind);
+
+// For people: which library or kernel does what has a choice ("attention: cuDNN 9.19"), and why
+// not a faster one; empty where there is no choice. Of a kind that this build has.
+std::vector<std::string> kernel_notes(const std::string& kind);
 
 }  // namespace sluice

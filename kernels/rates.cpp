@@ -64,8 +64,9 @@ double RateMeter::matmul(DType dtype, std::int64_t m, std::int64_t n, std::int64
   return 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k) / seconds;
 }
 
-double RateMeter::attention(DType dtype) {
-  Attention shape{.sequences = 4, .length = 256, .heads = 8, .kv_heads = 8, .head_width = 64};
+double RateMeter::attention(DType dtype, std::int64_t length, std::int64_t head_width) {
+  Attention shape{
+      .sequences = 4, .length = length, .heads = 8, .kv_heads = 8, .head_width = head_width};
   const std::int64_t width = shape.heads * shape.head_width;
   const std::int64_t bytes = size_of(dtype) * shape.sequences * shape.length * width;
   shape.q = memory_.data();
@@ -74,6 +75,8 @@ double RateMeter::attention(DType dtype) {
   shape.q_stride = shape.k_stride = shape.v_stride = shape.out_stride = width;
   shape.out = memory_.data() + 3 * bytes;
   shape.log_sum = reinterpret_cast<float*>(memory_.data() + 4 * bytes);
+  SLUICE_CHECK(4 * bytes + 4 * shape.sequences * shape.heads * length <=
+               static_cast<std::int64_t>(memory_.size()));
   shape.dtype = dtype;
   shape.scale = 0.125F;
   const double seconds = seconds_of([&] { kernels_.attention(queue_, shape); });
@@ -81,15 +84,24 @@ double RateMeter::attention(DType dtype) {
   return 2.0 * s * s * static_cast<double>(shape.sequences * width) / seconds;
 }
 
-BytesPerSecond RateMeter::elementwise() {
-  // Like the activations of a block: larger than the inner caches.
-  constexpr std::int64_t kCount = 8 << 20;
+BytesPerSecond RateMeter::elementwise(std::int64_t count) {
+  SLUICE_CHECK(12 * count + 8192 <= static_cast<std::int64_t>(memory_.size()));
   auto* a = memory_.data();
   const double seconds = seconds_of([&] {
     kernels_.add(queue_,
-                 {.count = kCount, .a = a, .b = a + 4 * kCount + 4096, .y = a + 8 * kCount + 8192});
+                 {.count = count, .a = a, .b = a + 4 * count + 4096, .y = a + 8 * count + 8192});
   });
-  return {12.0 * static_cast<double>(kCount) / seconds};
+  return {12.0 * static_cast<double>(count) / seconds};
+}
+
+Seconds RateMeter::launch() {
+  constexpr int kInARow = 500;
+  const double seconds = seconds_of([&] {
+    for (int i = 0; i < kInARow; ++i) {
+      kernels_.fill_zero(queue_, {.to = memory_.data(), .size = Bytes{256}});
+    }
+  });
+  return Seconds{seconds / kInARow};
 }
 
 BytesPerSecond measure_host_adam(Workers& workers, std::span<std::byte> memory, bool quick) {

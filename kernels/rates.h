@@ -17,15 +17,19 @@ namespace sluice {
 
 class RateMeter {
  public:
-  // `memory` is device memory of at least kMemory bytes; `queue` computes.
+  // `memory` is device memory of at least kMemory bytes; `queue` computes, and was lent the
+  // scratch that its kernels want.
   RateMeter(Queue& queue, const KernelTable& kernels, std::span<std::byte> memory, bool quick);
 
   // FLOP/s of a product; m*k + k*n + m*n elements must fit the memory.
   double matmul(DType dtype, std::int64_t m, std::int64_t n, std::int64_t k);
-  // FLOP/s of causal attention, forward, 4 * S^2 / 2 * D per head counted.
-  double attention(DType dtype);
-  // Bytes per second of an elementwise kernel, reads and writes added.
-  BytesPerSecond elementwise();
+  // FLOP/s of causal attention, forward, 4 * S^2 / 2 * D per head counted, for four sequences
+  // of `length` and eight heads of `head_width`.
+  double attention(DType dtype, std::int64_t length, std::int64_t head_width);
+  // Bytes per second of an elementwise kernel on `count` numbers, reads and writes added.
+  BytesPerSecond elementwise(std::int64_t count);
+  // Time of one of many kernels in a row that have next to nothing to do.
+  Seconds launch();
 
   static constexpr Bytes kMemory{192 << 20};
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "devices/base/error.h"
+#include "kernels/cuda/table.h"
 #include "kernels/host/table.h"
 #include "kernels/kernels.h"
 
@@ -10,8 +11,15 @@ namespace sluice {
 
 const KernelTable& kernels_for(const std::string& kind) {
   if (kind == "host") return host_kernels();
+  if (kind == "cuda") return cuda_kernels();
   throw Error(ErrorKind::kConfig,
-              fmt::format("no kernels for device \"{}\": this build has them for \"host\"", kind));
+              fmt::format("no kernels for device \"{}\": expected \"host\" or \"cuda\"", kind));
+}
+
+Bytes queue_scratch_for(const std::string& kind) { return kind == "cuda" ? kCudaScratch : Bytes{}; }
+
+std::vector<std::string> kernel_notes(const std::string& kind) {
+  return kind == "cuda" ? cuda_kernel_notes() : std::vector<std::string>{};
 }
 
 }  // namespace sluice

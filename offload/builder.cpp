@@ -110,6 +110,12 @@ class Builder {
       workspace_ = context_.emitter.buffer(Tier::kDevice, Role::kWorkspace, padded(size.value),
                                            /*persistent=*/true);
     }
+    // No operand of any operation: only kernels of the compute lane, in its order, touch it.
+    const Bytes scratch = padded(context_.workload.queue_scratch.value);
+    if (scratch.value > 0) {
+      queue_scratch_ = context_.emitter.buffer(Tier::kDevice, Role::kWorkspace, scratch,
+                                               /*persistent=*/true);
+    }
   }
 
   // The batch of the next step is prepared and sent in the middle of this one.
@@ -270,6 +276,7 @@ class Builder {
   Program finish() {
     Program program = context_.emitter.finish();
     program.homes = std::move(context_.homes);
+    program.queue_scratch = queue_scratch_;
     assign_offsets(program);
     return program;
   }
@@ -280,7 +287,7 @@ class Builder {
   ActivationBuffers activations_;
   GradientPlan gradients_;
   std::vector<std::int64_t> first_chunk_;  // by flat, and the end
-  BufferId workspace_ = kNoBuffer;
+  BufferId workspace_ = kNoBuffer, queue_scratch_ = kNoBuffer;
 };
 
 }  // namespace

@@ -16,8 +16,8 @@ constexpr double kHostOperation = 20e-6;
 
 CostModel::CostModel(const Machine& machine, const Workload& workload) : machine_(machine) {
   for (const LayerSpec& layer : workload.layers) {
-    forward_.push_back(pass(layer.forward, workload.compute));
-    backward_.push_back(pass(layer.backward, workload.compute));
+    forward_.push_back(pass(layer.forward, workload));
+    backward_.push_back(pass(layer.backward, workload));
   }
   for (const FlatParameter& flat : workload.flats) flat_elements_.push_back(flat.count);
   // Master and both moments read and written, gradient read, weight written.
@@ -25,13 +25,14 @@ CostModel::CostModel(const Machine& machine, const Workload& workload) : machine
       8 + 4 * size_of(workload.moments) + size_of(workload.gradient) + size_of(workload.compute);
 }
 
-double CostModel::pass(const PassCost& cost, DType dtype) const {
+double CostModel::pass(const PassCost& cost, const Workload& workload) const {
   double total = elementwise(cost.elementwise) + cost.launches * machine_.launch.count();
   for (const MatmulCost& matmul : cost.matmuls) {
-    const double rate = gemm_rate(machine_, dtype, matmul.m, matmul.n, matmul.k);
+    const double rate = gemm_rate(machine_, workload.compute, matmul.m, matmul.n, matmul.k);
     total += 2.0 * matmul.m * matmul.n * matmul.k * matmul.repeat / rate;
   }
-  return total + cost.attention_flops / attention_rate(machine_, dtype);
+  return total + cost.attention_flops / attention_rate(machine_, workload.compute,
+                                                       static_cast<double>(workload.length));
 }
 
 double CostModel::move(Lane lane, Bytes size) const {
@@ -40,9 +41,9 @@ double CostModel::move(Lane lane, Bytes size) const {
   };
   switch (lane) {
     case Lane::kHostToDevice:
-      return time(machine_.host_to_device, machine_.link_latency);
+      return copy_time(machine_, QueueKind::kHostToDevice, size).count();
     case Lane::kDeviceToHost:
-      return time(machine_.device_to_host, machine_.link_latency);
+      return copy_time(machine_, QueueKind::kDeviceToHost, size).count();
     case Lane::kStorageRead:
       return time(machine_.storage_read, machine_.storage_latency);
     case Lane::kStorageWrite:

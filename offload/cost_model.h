@@ -43,7 +43,7 @@ class CostModel {
   const Machine& machine() const { return machine_; }
 
  private:
-  double pass(const PassCost& cost, DType dtype) const;
+  double pass(const PassCost& cost, const Workload& workload) const;
 
   Machine machine_;
   std::vector<double> forward_, backward_;

@@ -55,6 +55,7 @@ class Executor::Impl {
       state.queue = resources.accelerator.create_queue(
           kKinds[index_of(lane)],
           static_cast<std::size_t>(2 * kSpansKept * std::max<std::int64_t>(state.size, 1) + 2));
+      if (lane == Lane::kCompute) state.queue->lend(runner_.queue_scratch());
     }
     SLUICE_CHECK(lanes_[index_of(Lane::kStorageRead)].size +
                          lanes_[index_of(Lane::kStorageWrite)].size ==

@@ -39,6 +39,14 @@ std::byte* OperationRunner::address(const Operation& operation, std::size_t inde
   return (buffer.tier == Tier::kDevice ? resources_.memory.device : resources_.memory.host) + begin;
 }
 
+Scratch OperationRunner::queue_scratch() {
+  if (program_.queue_scratch == kNoBuffer) return {};
+  const Buffer& buffer = program_.buffers[static_cast<std::size_t>(program_.queue_scratch)];
+  std::int64_t& end = touched_[index_of(Lane::kCompute)].end[index_of(Tier::kDevice)];
+  end = std::max(end, (buffer.offset + buffer.size).value);
+  return {resources_.memory.device + buffer.offset.value, buffer.size};
+}
+
 std::array<Bytes, kTierCount> OperationRunner::touched() const {
   std::array<Bytes, kTierCount> all;
   for (const Touched& lane : touched_) {

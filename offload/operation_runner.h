@@ -27,6 +27,9 @@ class OperationRunner {
   // Starts the transfer of a storage lane's operation.
   void transfer(const Operation& operation, Storage::Listener& listener, std::uint64_t cookie);
 
+  // Where the Program keeps the scratch of the queue that computes; counts as touched.
+  Scratch queue_scratch();
+
   std::array<Bytes, kTierCount> touched() const;
 
  private:

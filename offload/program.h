@@ -123,6 +123,7 @@ struct Program {
   std::vector<Access> accesses;
   std::vector<Buffer> buffers;
   std::vector<FlatHomes> homes;          // per flat parameter
+  BufferId queue_scratch = kNoBuffer;    // lent to the compute lane's queue
   std::array<Bytes, kTierCount> extent;  // bytes of each arena that the map uses
   // Bytes in use at once, by role, at each tier's fullest moment.
   std::array<std::array<Bytes, kRoleCount>, kTierCount> peak_by_role;

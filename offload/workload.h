@@ -85,6 +85,7 @@ struct Workload {
   int groups = 1;              // power of two that divides micro_batches
   std::int64_t sequences = 1;  // per micro-batch
   std::int64_t length = 1;     // tokens of a sequence
+  Bytes queue_scratch;         // device memory lent to the queue that computes (Queue::lend)
   Tokens tokens_per_micro_batch() const { return {sequences * length}; }
   Tokens tokens_per_step() const { return tokens_per_micro_batch() * micro_batches; }
 

@@ -78,6 +78,8 @@ void add_machine_commands(CLI::App& app, Arguments& a) {
   probe->add_option("--out", a.probe.out,
                     "machine file; - is standard output (default: this machine's cached file)");
   probe->add_flag("--quick", a.probe.quick, "in at most 15 seconds");
+  probe->add_option("--limits.accelerator", a.probe.accelerator,
+                    "device that is measured: auto, host, or a GPU by name");
   probe->add_option("--limits.storage_path", a.probe.storage,
                     "folder whose drive is measured (default: the current one)");
 }

@@ -25,6 +25,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build" / "release"
+HOST = ("--limits.accelerator", "host")  # figures of GPUs: tools/gpu_check.sh
 
 
 def row(name, value, unit, reference=None, target=None):
@@ -68,7 +69,7 @@ def train(folder, name, *flags, config="tests/bench/overlap.toml"):
     """The step lines of metrics.jsonl of one run."""
     run = pathlib.Path(folder, name)
     command = [BUILD / "sluice", "train", ROOT / config, "--quiet",
-               "--run-dir", run, "--overwrite", *flags]
+               "--run-dir", run, "--overwrite", *HOST, *flags]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return [line for line in lines if "step_seconds" in line][2:]  # the first two warm up
@@ -103,7 +104,7 @@ def overlap_rows():
     with tempfile.TemporaryDirectory() as folder:
         machine = pathlib.Path(folder, "machine.toml")
         paced = pathlib.Path(folder, "paced.toml")
-        subprocess.run([BUILD / "sluice", "probe", "--quick", "--quiet", "--out", machine],
+        subprocess.run([BUILD / "sluice", "probe", "--quick", "--quiet", "--out", machine, *HOST],
                        check=True, stdout=subprocess.DEVNULL)
         compute = median_step(train(folder, "resident", "--machine", machine, *resident))
         lanes = train(folder, "streamed", "--machine", machine, "--train.steps", "3")[-1]["lanes"]

@@ -26,7 +26,8 @@ int run_doctor(const DoctorOptions& options);
 struct ProbeOptions {
   std::string out;  // "-": standard output; empty: the cached file of this machine
   bool quick = false;
-  std::filesystem::path storage;  // the folder whose drive is measured
+  std::string accelerator = "auto";  // as limits.accelerator
+  std::filesystem::path storage;     // the folder whose drive is measured
 };
 int run_probe(const ProbeOptions& options);
 

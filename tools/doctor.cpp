@@ -11,9 +11,11 @@
 #include "devices/base/error.h"
 #include "devices/base/format.h"
 #include "devices/machine_file.h"
+#include "devices/registry.h"
 #include "devices/storage.h"
 #include "devices/topology.h"
 #include "engine/run/limits.h"
+#include "kernels/kernels.h"
 #include "tools/commands.h"
 
 namespace sluice {
@@ -112,15 +114,30 @@ std::vector<Finding> examine_machine(const MachineLimits& limits) {
   return found;
 }
 
+// Where there is no GPU, nothing is missing; where there is one that is not used, the line
+// that says why ends with what mends it.
+void examine_devices(std::vector<Finding>& found) {
+  const DeviceChoice chosen = choose_device("auto");
+  for (const std::string& line : gpu_summary()) {
+    const std::size_t remedy = chosen.note.empty() ? std::string::npos : line.find("; ");
+    found.push_back({"GPU", line.substr(0, remedy),
+                     remedy == std::string::npos ? "" : line.substr(remedy + 2)});
+  }
+  found.push_back(
+      {"computes on", chosen.kind == "host" ? "the host device" : chosen.description, ""});
+  if (chosen.kind == "host") return;
+  for (const std::string& note : kernel_notes(chosen.kind)) found.push_back({"kernels", note, ""});
+}
+
 std::vector<Finding> examine(const std::filesystem::path& storage) {
   const MachineLimits limits = effective_limits();
   std::vector<Finding> found = examine_machine(limits);
   examine_storage(storage, found);
-  const std::filesystem::path cached = cached_machine_path(limits);
+  examine_devices(found);
+  const std::filesystem::path cached = cached_machine_path(limits, choose_device("auto"));
   const bool probed = std::filesystem::exists(cached);
   found.push_back({"machine file", probed ? cached.string() : "none: forecasts rest on defaults",
                    probed ? "" : "sluice probe"});
-  found.push_back({"accelerators", "host (CUDA is not built in)", ""});
   return found;
 }
 

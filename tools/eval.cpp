@@ -81,7 +81,8 @@ int run_eval(const EvalOptions& options) {
   const EvalInput input = eval_input(options, loaded, is_folder);
   constexpr std::int64_t kTokensAtOnce = 2048;
   const std::int64_t sequences = std::max<std::int64_t>(1, kTokensAtOnce / input.length);
-  SavedModel saved(input.model, input.dtype, sequences, input.length);
+  SavedModel saved(input.model, input.dtype, sequences, input.length,
+                   loaded.config.limits.accelerator);
   const TokenRange tokens = eval_tokens(input, options, saved.shape().vocabulary);
   const auto pass = saved.pass(sequences, input.length, ForwardOutput::kLosses);
   const EvaluationResult result = Evaluation(pass->workload, tokens, 0).run(*pass->executor);

@@ -6,8 +6,9 @@
 # Everything that must hold before a change lands. Stages: structure (format, arrows of
 # the includes, headers alone), release with all tests, AddressSanitizer and
 # UndefinedBehaviorSanitizer on the labels unit and fault, ThreadSanitizer on the label
-# threads, one iteration of each benchmark. --all adds clang-tidy and runs every label
-# under every sanitizer. Ends with one line `N passed, N failed`; exit 1 if any failed.
+# threads, one iteration of each benchmark. Where there is a CUDA toolkit, release compiles
+# the CUDA code for one architecture. --all adds clang-tidy, runs every label under every
+# sanitizer, and compiles CUDA for all architectures. Ends with one line `N passed, N failed`; exit 1 if any failed.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -75,12 +76,21 @@ tidy() {
     xargs -0 -n 4 -P "$jobs" clang-tidy --quiet -p build/release
 }
 
+cuda_architectures() {
+  if ! grep -q '^CMAKE_CUDA_COMPILER:' build/release/CMakeCache.txt; then
+    echo "without CUDA: there is no toolkit"
+    return
+  fi
+  one tools/build.sh cuda-all --target sluice
+}
+
 stage "release: structure" build_and_test release rebuild_cache -R "$structure"
 stage "release: all tests" build_and_test release "" -E "$structure"
 if $all; then
   stage "clang-tidy" one tidy
   stage "dev: all tests" build_and_test dev "" -E "$structure"
   stage "tsan: all tests" build_and_test tsan "" -E "$structure"
+  stage "CUDA: sm_80, sm_90a, sm_100" cuda_architectures
 else
   stage "dev: unit, fault" build_and_test dev "sluice_tests_unit sluice_tests_fault" \
     -L '^(unit|fault)$' -E "$structure"

@@ -2,38 +2,25 @@
 // SPDX-FileCopyrightText: The Sluice developers
 #pragma once
 
-// RAM of an exact size with a guard page behind it, every page touched before
-// the constructor returns: what is missing shows at once, and not in step 900.
+// The host device's arenas, of device and of host memory alike: plain RAM.
 
 #include "devices/accelerator.h"
+#include "devices/mapped_memory.h"
 
 namespace sluice {
 
-struct HostArenaOptions {
-  Bytes size;                           // rounded up to whole pages of 4 KiB
-  int threads = 1;                      // that touch the pages
-  bool huge_pages = true;               // ask for transparent huge pages: fewer TLB misses
-  const char* purpose = "host memory";  // for the message of a failure
-};
+using HostArenaOptions = MappedMemoryOptions;
 
 class HostArena final : public Arena {
  public:
   // The contents are zero. Errors: kNoFit with the bytes and who limits them.
-  explicit HostArena(const HostArenaOptions& options);
-  ~HostArena() override;
-  HostArena(const HostArena&) = delete;
-  HostArena& operator=(const HostArena&) = delete;
+  explicit HostArena(const HostArenaOptions& options) : memory_(options) {}
 
-  std::byte* base() noexcept override { return base_; }
-  Bytes size() const noexcept override { return size_; }
+  std::byte* base() noexcept override { return memory_.base(); }
+  Bytes size() const noexcept override { return memory_.size(); }
 
  private:
-  void touch(int threads);
-
-  std::byte* mapping_ = nullptr;
-  std::size_t mapped_ = 0;
-  std::byte* base_ = nullptr;
-  Bytes size_;
+  MappedMemory memory_;
 };
 
 }  // namespace sluice

@@ -9,9 +9,12 @@
 // ever makes it slower. `quick` makes fewer and smaller ones (under 0.2 s each).
 
 #include <filesystem>
+#include <functional>
+#include <vector>
 
 #include "devices/accelerator.h"
 #include "devices/base/units.h"
+#include "devices/machine_file.h"
 #include "devices/storage.h"
 #include "devices/workers.h"
 
@@ -41,6 +44,14 @@ struct LinkRates {
   Seconds latency{};         // of the smallest copy, enqueue to done
 };
 LinkRates measure_links(Accelerator& accelerator, bool quick);
+
+// For links of their own: rates by size, and what memory that is not pinned gives.
+std::vector<CopyPoint> measure_copies(Accelerator& accelerator, bool quick);
+LinkRates measure_pageable(Accelerator& accelerator, bool quick);
+
+// Keeps both links busy for about `time` while `beside` runs on the host; returns what that took.
+Seconds measure_beside_copies(Accelerator& accelerator, const LinkRates& alone, Seconds time,
+                              const std::function<void()>& beside);
 
 // Time per piece of work that does nothing, of many enqueued in a row.
 Seconds measure_launch(Accelerator& accelerator);

@@ -4,6 +4,7 @@
 #include <limits>
 #include <memory>
 
+#include "devices/host/host_arena.h"
 #include "devices/probe/probe.h"
 
 namespace sluice {
@@ -13,10 +14,11 @@ using namespace literals;
 
 // Two queues and an end on each side for both of them.
 struct Ends {
-  Ends(Accelerator& accelerator, Bytes copied)
+  Ends(Accelerator& accelerator, Bytes copied, bool pinned = true)
       : size(copied),
         device(accelerator.reserve_device(copied * 2)),
-        host(accelerator.reserve_host(copied * 2)),
+        host(pinned ? accelerator.reserve_host(copied * 2)
+                    : std::make_unique<HostArena>(HostArenaOptions{.size = copied * 2})),
         down(accelerator.create_queue(QueueKind::kHostToDevice, 16)),
         up(accelerator.create_queue(QueueKind::kDeviceToHost, 16)) {}
 
@@ -46,25 +48,67 @@ Seconds best_copy(Ends& ends, Bytes part, bool down, bool up, int runs) {
   return best;
 }
 
-}  // namespace
+// What both ends of both directions may take of a small device.
+Bytes copied_bytes(const Accelerator& accelerator, Bytes wanted) {
+  return std::min(wanted, Bytes{accelerator.capacity().value / 8192 * 4096});
+}
 
-LinkRates measure_links(Accelerator& accelerator, bool quick) {
-  const Bytes wanted = quick ? 16_MiB : 64_MiB;
-  Ends ends(accelerator, std::min(wanted, Bytes{accelerator.capacity().value / 8192 * 4096}));
-  const int runs = quick ? 3 : 8;
+LinkRates rates_of(Ends& ends, Bytes size, int runs) {
   const auto rate = [&](Seconds time) {
-    return BytesPerSecond{static_cast<double>(ends.size.value) / time.count()};
+    return BytesPerSecond{static_cast<double>(size.value) / time.count()};
   };
   LinkRates rates;
   rates.latency = best_copy(ends, 64_B, true, false, 32);
-  const Seconds down = best_copy(ends, ends.size, true, false, runs);
-  const Seconds up = best_copy(ends, ends.size, false, true, runs);
-  const Seconds both = best_copy(ends, ends.size, true, true, runs);
+  const Seconds down = best_copy(ends, size, true, false, runs);
+  const Seconds up = best_copy(ends, size, false, true, runs);
+  const Seconds both = best_copy(ends, size, true, true, runs);
   rates.host_to_device = rate(down);
   rates.device_to_host = rate(up);
   // With free directions both take as long as the slower, on one road the sum.
   rates.duplex_factor = std::clamp(std::max(down, up) / both, 0.5, 1.0);
   return rates;
+}
+
+}  // namespace
+
+LinkRates measure_links(Accelerator& accelerator, bool quick) {
+  Ends ends(accelerator, copied_bytes(accelerator, quick ? 16_MiB : 64_MiB));
+  return rates_of(ends, ends.size, quick ? 3 : 8);
+}
+
+std::vector<CopyPoint> measure_copies(Accelerator& accelerator, bool quick) {
+  const Bytes largest = copied_bytes(accelerator, quick ? 64_MiB : 256_MiB);
+  Ends ends(accelerator, largest);
+  std::vector<CopyPoint> points;
+  for (Bytes size = 64_KiB; size <= largest; size = size * 4) {
+    const LinkRates rates = rates_of(ends, size, quick ? 5 : 12);
+    points.push_back({.size = size,
+                      .host_to_device = rates.host_to_device,
+                      .device_to_host = rates.device_to_host,
+                      .duplex_factor = rates.duplex_factor});
+  }
+  return points;
+}
+
+LinkRates measure_pageable(Accelerator& accelerator, bool quick) {
+  Ends ends(accelerator, copied_bytes(accelerator, 64_MiB), /*pinned=*/false);
+  return rates_of(ends, ends.size, quick ? 3 : 8);
+}
+
+Seconds measure_beside_copies(Accelerator& accelerator, const LinkRates& alone, Seconds time,
+                              const std::function<void()>& beside) {
+  Ends ends(accelerator, copied_bytes(accelerator, 64_MiB));
+  const auto copies = [&](BytesPerSecond rate) {
+    return 1 + static_cast<int>(time.count() * rate.value / static_cast<double>(ends.size.value));
+  };
+  for (int i = copies(alone.host_to_device); i > 0; --i) ends.copy_down(ends.size);
+  for (int i = copies(alone.device_to_host); i > 0; --i) ends.copy_up(ends.size);
+  const Seconds start = steady_seconds();
+  beside();
+  const Seconds taken = steady_seconds() - start;
+  ends.down->synchronize(ends.down->mark());
+  ends.up->synchronize(ends.up->mark());
+  return taken;
 }
 
 Seconds measure_launch(Accelerator& accelerator) {

@@ -37,6 +37,12 @@ PlaceRule read_rule(const ConfigValue& value, const ReadContext& context) {
 
 }  // namespace
 
+void read_as(const ConfigValue& value, const ReadContext& context, std::string& out) {
+  const std::optional<std::string> text = word_in(value);
+  if (!text || text->empty()) throw BadValue{type_text(out, context.spec)};
+  out = *text;
+}
+
 void read_as(const ConfigValue& value, const ReadContext& context, std::filesystem::path& out) {
   std::optional<std::string> text = word_in(value);
   if (!value.text.empty() && !text) text = value.text;  // a folder named 2024
@@ -74,6 +80,8 @@ void read_as(const ConfigValue& value, const ReadContext& context, PlaceRules& o
   out = std::move(rules);
 }
 
+std::string write_as(const std::string& field, const KeySpec&) { return toml_quoted(field); }
+
 std::string write_as(const std::filesystem::path& field, const KeySpec&) {
   return toml_quoted(field.string());
 }
@@ -95,6 +103,7 @@ std::string write_as(const PlaceRules& field, const KeySpec& spec) {
   return "[" + text + "]";
 }
 
+std::string type_text(const std::string&, const KeySpec&) { return "a name"; }
 std::string type_text(const std::filesystem::path&, const KeySpec&) { return "a path"; }
 std::string type_text(const std::vector<std::string>&, const KeySpec&) {
   return "a list of files, folders or globs";

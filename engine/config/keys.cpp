@@ -192,6 +192,9 @@ void add_place_keys(std::vector<Key>& keys) {
                      SLUICE_FIELD(limits.storage_path)));
   keys.push_back(key({"limits.threads", "cores to use", {}, {.low = 1, .high = 1024}},
                      SLUICE_FIELD(limits.threads)));
+  keys.push_back(key({"limits.accelerator",
+                      "device that computes: auto (a GPU if there is one), host, or one by name"},
+                     SLUICE_FIELD(limits.accelerator)));
   keys.push_back(key({"limits.io", "how storage is read and written"}, SLUICE_FIELD(limits.io)));
   keys.push_back(key({"place.weights", "home of weights"}, SLUICE_FIELD(place.weights)));
   keys.push_back(key({"place.gradients", "home of gradients"}, SLUICE_FIELD(place.gradients)));

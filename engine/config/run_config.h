@@ -90,6 +90,7 @@ struct LimitsConfig {
   std::optional<Bytes> device, host, storage;
   std::filesystem::path storage_path;  // folder of the swap file; empty: the run directory
   std::optional<std::int64_t> threads;
+  std::string accelerator = "auto";  // which device computes; the devices' registry reads it
   IoChoice io = IoChoice::kAuto;
 
   bool operator==(const LimitsConfig&) const = default;

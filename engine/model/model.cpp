@@ -61,6 +61,7 @@ Workload make_workload(const ModelShape& shape, const TrainingShape& training,
   SLUICE_CHECK(workload.micro_batches % workload.groups == 0);
   workload.sequences = sequences;
   workload.length = training.length;
+  workload.queue_scratch = training.queue_scratch;
   return workload;
 }
 

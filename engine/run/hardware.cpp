@@ -3,18 +3,15 @@
 #include "engine/run/hardware.h"
 
 #include <algorithm>
-
-#include "devices/registry.h"
+#include <utility>
 
 namespace sluice {
 
-Hardware::Hardware(const Machine& machine, const HardwareOptions& options)
-    : workers_(options.threads, {},
-               machine.device == "host" ? Workers::Cores::kShared : Workers::Cores::kOwn) {
-  accelerator_ = make_accelerator(machine.device,
-                                  {.threads = options.threads,
-                                   .host_to_device = link_pace(machine, QueueKind::kHostToDevice),
-                                   .device_to_host = link_pace(machine, QueueKind::kDeviceToHost)});
+Hardware::Hardware(OpenDevice device, const HardwareOptions& options)
+    : open_(std::move(device)),
+      workers_(
+          options.threads, {},
+          open_.accelerator->kind() == "host" ? Workers::Cores::kShared : Workers::Cores::kOwn) {
   const auto size = [&](Tier tier) {
     return std::max(options.extent[index_of(tier)], Bytes{4096});
   };
@@ -24,13 +21,13 @@ Hardware::Hardware(const Machine& machine, const HardwareOptions& options)
                              .size = options.extent[index_of(Tier::kStorage)],
                              .backend = options.io});
   }
-  device_ = accelerator_->reserve_device(size(Tier::kDevice));
-  host_ = accelerator_->reserve_host(size(Tier::kHost));
+  device_ = open_.accelerator->reserve_device(size(Tier::kDevice));
+  host_ = open_.accelerator->reserve_host(size(Tier::kHost));
 }
 
 Resources Hardware::resources() {
-  return {.accelerator = *accelerator_,
-          .kernels = kernels_for(accelerator_->kind()),
+  return {.accelerator = *open_.accelerator,
+          .kernels = *open_.kernels,
           .host_workers = workers_,
           .memory = {.device = device_->base(), .host = host_->base(), .storage = storage_.get()}};
 }

@@ -8,10 +8,9 @@
 #include <filesystem>
 #include <memory>
 
-#include "devices/accelerator.h"
-#include "devices/machine_file.h"
 #include "devices/storage.h"
 #include "devices/workers.h"
+#include "engine/run/device.h"
 #include "offload/execute.h"
 
 namespace sluice {
@@ -25,17 +24,16 @@ struct HardwareOptions {
 
 class Hardware {
  public:
-  // Errors: kNoFit where RAM or disk is too small, kIo and kConfig of the storage,
-  // kConfig where this build has no such device.
-  Hardware(const Machine& machine, const HardwareOptions& options);
+  // Errors: kNoFit where RAM, disk or the device is too small, kIo and kConfig of the storage.
+  Hardware(OpenDevice device, const HardwareOptions& options);
 
   Resources resources();
   Storage* storage() { return storage_.get(); }
-  const Accelerator& accelerator() const { return *accelerator_; }
+  const Accelerator& accelerator() const { return *open_.accelerator; }
 
  private:
   // Queues of executors must be gone before the accelerator: they live elsewhere.
-  std::unique_ptr<Accelerator> accelerator_;
+  OpenDevice open_;
   std::unique_ptr<Arena> device_, host_;
   std::unique_ptr<Storage> storage_;
   Workers workers_;

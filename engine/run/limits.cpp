@@ -71,20 +71,73 @@ void host_device_limits(const LimitsConfig& config, const RamLimit& ram, bool ma
   }
 }
 
+// The reserve of a device is for what its driver takes while it runs; whole steps of memory,
+// so that a page more or less makes no other plan.
+void own_memory_limits(const LimitsConfig& config, const RamLimit& ram, const ChosenMachine& chosen,
+                       bool may_exceed, TierLimits& limits) {
+  constexpr std::int64_t kStep = std::int64_t{64} << 20;
+  const Bytes there = chosen.device_free.value_or(chosen.device.memory);
+  const Bytes device{std::max<std::int64_t>(0, there.value - kLeastReserve) / kStep * kStep};
+  const Bytes host = less_reserve(ram.available);
+  const std::string device_source = "free device memory less a reserve";
+  const std::string host_source = ram.source + " less a reserve";
+  limits.capacity = {config.device.value_or(device), config.host.value_or(host)};
+  limits.source = {config.device ? "limits.device" : device_source,
+                   config.host ? "limits.host" : host_source};
+  if (may_exceed) return;
+  if (config.device && *config.device > device) {
+    refuse_above("limits.device", *config.device, device, device_source);
+  }
+  if (config.host && *config.host > host) {
+    refuse_above("limits.host", *config.host, host, host_source);
+  }
+}
+
+// For a machine file: the device of its kind, or the one that is asked for by name.
+void choose_device_of(const Machine& machine, const std::string& name, const Devices& devices,
+                      ChosenMachine& chosen) {
+  if (name == "auto") {
+    try {
+      chosen.device = devices.choose(machine.device);
+    } catch (const Error& error) {
+      chosen.device.kind = machine.device;
+      chosen.missing = error.what();
+    }
+    return;
+  }
+  chosen.device = devices.choose(name);
+  if (chosen.device.kind == machine.device) return;
+  throw Error(ErrorKind::kConfig,
+              fmt::format("limits.accelerator is \"{}\", but machine \"{}\" has a device of kind "
+                          "\"{}\": leave one of them out",
+                          name, machine.name, machine.device));
+}
+
 }  // namespace
 
 ChosenMachine choose_machine(const std::optional<std::filesystem::path>& file,
-                             const MachineLimits& limits) {
+                             const std::string& device, const MachineLimits& limits, bool for_real,
+                             const Devices& devices) {
+  ChosenMachine chosen;
   if (file) {
-    ChosenMachine chosen{.machine = load_machine(*file)};
-    chosen.here = chosen.machine.device == "host";
+    chosen.machine = load_machine(*file);
+    choose_device_of(chosen.machine, device, devices, chosen);
+    chosen.here = !chosen.own_memory() || (for_real && chosen.missing.empty());
     return chosen;
   }
-  const std::filesystem::path cached = cached_machine_path(limits);
+  chosen.device = devices.choose(device);
+  if (!chosen.device.note.empty()) {
+    log_warn(fmt::format("computing on the host device: {}", chosen.device.note));
+  }
+  const std::filesystem::path cached = cached_machine_path(limits, chosen.device);
   std::error_code unreadable;
-  if (std::filesystem::exists(cached, unreadable)) return {.machine = load_machine(cached)};
+  if (std::filesystem::exists(cached, unreadable)) {
+    chosen.machine = load_machine(cached);
+    return chosen;
+  }
   log_info("machine: not measured, conservative defaults; `sluice probe` measures it");
-  return {.machine = default_machine(limits)};
+  chosen.machine = default_machine(limits, chosen.device);
+  return chosen;
 }
 
 TierLimits resolve_limits(const LimitsConfig& config, const MachineLimits& machine_limits,
@@ -92,7 +145,9 @@ TierLimits resolve_limits(const LimitsConfig& config, const MachineLimits& machi
                           bool may_exceed) {
   TierLimits limits;
   const Machine& machine = chosen.machine;
-  if (chosen.here) {
+  if (chosen.here && chosen.own_memory()) {
+    own_memory_limits(config, machine_limits.ram, chosen, may_exceed, limits);
+  } else if (chosen.here) {
     host_device_limits(config, machine_limits.ram, may_exceed, limits);
   } else {
     limits.capacity = {config.device.value_or(less_reserve(machine.device_capacity)),
@@ -182,13 +237,14 @@ int threads_of(const LimitsConfig& config, const MachineLimits& machine_limits) 
   return static_cast<int>(config.threads.value_or(machine_limits.cpu.threads));
 }
 
-TrainingShape training_shape(const RunConfig& config) {
+TrainingShape training_shape(const RunConfig& config, const std::string& kind) {
   return {.dtype = config.train.dtype,
           .gradient = config.train.grad_dtype.value_or(config.train.dtype),
           .moments = config.optimizer.moments,
           .global_batch = config.train.global_batch,
           .length = config.data.seq_len,
-          .groups = static_cast<int>(config.train.groups)};
+          .groups = static_cast<int>(config.train.groups),
+          .queue_scratch = queue_scratch_for(kind)};
 }
 
 }  // namespace sluice

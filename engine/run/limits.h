@@ -7,9 +7,11 @@
 #include <filesystem>
 #include <optional>
 
+#include "devices/accelerator_options.h"
 #include "devices/machine_file.h"
 #include "devices/topology.h"
 #include "engine/config/run_config.h"
+#include "engine/run/device.h"
 #include "offload/plan.h"
 
 namespace sluice {
@@ -19,9 +21,20 @@ namespace sluice {
 struct ChosenMachine {
   Machine machine;
   bool here = true;  // false: described by a file, limits of this machine do not count
+  DeviceChoice device;
+  std::string missing;  // not here: why this machine has no such device; or empty
+  // What a device with memory of its own offers; nothing where it was not opened.
+  std::optional<Bytes> device_free;
+
+  bool own_memory() const { return machine.device != "host"; }
 };
+// `device` is limits.accelerator: choose_device() says what it may be; with "auto" and a
+// file, the file's kind. `for_real`: a file then lends its rates and this machine is used;
+// else a file of a kind other than the host device's stands for another machine.
+// Errors: kConfig where the device asked for is not there, or not the file's.
 ChosenMachine choose_machine(const std::optional<std::filesystem::path>& file,
-                             const MachineLimits& limits);
+                             const std::string& device, const MachineLimits& limits, bool for_real,
+                             const Devices& devices = {});
 
 // What the run may use of each tier, and who says so. `storage_folder` is where the
 // swap file would be. `may_exceed`: limits above this machine's are taken as they
@@ -40,6 +53,7 @@ PlanRequest plan_request(const RunConfig& config, const Workload& workload);
 // Threads that compute.
 int threads_of(const LimitsConfig& config, const MachineLimits& machine_limits);
 
-TrainingShape training_shape(const RunConfig& config);
+// For a device of `kind`.
+TrainingShape training_shape(const RunConfig& config, const std::string& kind);
 
 }  // namespace sluice

@@ -7,6 +7,7 @@
 
 #include "devices/base/error.h"
 #include "devices/base/format.h"
+#include "devices/base/log.h"
 #include "devices/topology.h"
 #include "engine/model/model.h"
 #include "engine/run/limits.h"
@@ -26,21 +27,40 @@ std::string read_text(const std::filesystem::path& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
+// Asks a device with memory of its own what it has; a plan alone can do without the answer.
+OpenDevice open_chosen(const RunConfig& config, const TrainOptions& options,
+                       const MachineLimits& machine_limits, bool may_exceed,
+                       ChosenMachine& chosen) {
+  const int threads = threads_of(config.limits, machine_limits);
+  try {
+    OpenDevice device = options.devices.open(
+        chosen.machine.device, accelerator_options(chosen.machine, chosen.device, threads));
+    if (chosen.own_memory()) chosen.device_free = device.accelerator->capacity();
+    return device;
+  } catch (const Error& error) {
+    if (!may_exceed) throw;
+    log_warn(fmt::format("{}; planned for all of its memory", error.what()));
+    return {};
+  }
+}
+
 }  // namespace
 
 PlannedRun plan_run(const RunConfig& config, const TrainOptions& options,
                     const std::filesystem::path& storage_folder, bool may_exceed) {
   const MachineLimits machine_limits = effective_limits();
-  const ChosenMachine chosen = choose_machine(options.machine, machine_limits);
+  ChosenMachine chosen = choose_machine(options.machine, config.limits.accelerator, machine_limits,
+                                        !may_exceed, options.devices);
   PlannedRun run;
-  run.machine = chosen.machine;
   if (!may_exceed && !chosen.here) {
     throw Error(ErrorKind::kConfig,
-                fmt::format("machine \"{}\" has a device of kind \"{}\", which this build does not "
-                            "have: train without --machine, or see `sluice plan`",
-                            run.machine.name, run.machine.device));
+                fmt::format("machine \"{}\" has a device of kind \"{}\": {}; train without "
+                            "--machine, or see `sluice plan`",
+                            chosen.machine.name, chosen.machine.device, chosen.missing));
   }
-  run.model = make_model(config.model.shape, training_shape(config));
+  if (chosen.here) run.device = open_chosen(config, options, machine_limits, may_exceed, chosen);
+  run.machine = chosen.machine;
+  run.model = make_model(config.model.shape, training_shape(config, run.machine.device));
   run.limits = resolve_limits(config.limits, machine_limits, chosen, storage_folder, may_exceed);
   const std::int64_t any = config.train.micro_batch > 0
                                ? config.train.micro_batch

@@ -5,8 +5,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "devices/base/error.h"
+#include "devices/registry.h"
 #include "devices/topology.h"
 #include "engine/files/model_json.h"
 #include "engine/model/model.h"
@@ -39,26 +41,42 @@ std::vector<Bytes> weight_offsets(const Program& program) {
 SavedModel::Pass SavedModel::build(std::int64_t sequences, std::int64_t length,
                                    ForwardOutput output) const {
   Pass pass;
-  pass.model = make_model(
-      shape_, {.dtype = dtype_, .gradient = dtype_, .global_batch = sequences, .length = length});
+  pass.model = make_model(shape_, {.dtype = dtype_,
+                                   .gradient = dtype_,
+                                   .global_batch = sequences,
+                                   .length = length,
+                                   .queue_scratch = queue_scratch_for(kind_)});
   pass.workload = pass.model.workload(sequences);
   pass.program = build_forward(pass.workload, resident_placement(pass.workload, true),
                                /*with_states=*/false, output);
   return pass;
 }
 
-SavedModel::SavedModel(const std::filesystem::path& folder, DType dtype, std::int64_t sequences,
-                       std::int64_t length)
-    : shape_(read_model_json(folder)), dtype_(dtype) {
-  const MachineLimits limits = effective_limits();
+OpenDevice SavedModel::lay_out(const DeviceChoice& device, std::int64_t sequences,
+                               std::int64_t length) {
+  kind_ = device.kind;
   const Pass largest = build(sequences, length, ForwardOutput::kLogits);
   weights_ = weight_offsets(largest.program);
   const Pass losses = build(sequences, length, ForwardOutput::kLosses);
   for (std::size_t tier = 0; tier < kTierCount; ++tier) {
     extent_[tier] = std::max(largest.program.extent[tier], losses.program.extent[tier]);
   }
+  const MachineLimits limits = effective_limits();
+  return open_device(
+      kind_, accelerator_options(default_machine(limits, device), device, limits.cpu.threads));
+}
+
+SavedModel::SavedModel(const std::filesystem::path& folder, DType dtype, std::int64_t sequences,
+                       std::int64_t length, const std::string& device)
+    : shape_(read_model_json(folder)), dtype_(dtype) {
+  OpenDevice open = lay_out(choose_device(device), sequences, length);
+  if (device == "auto" && extent_[index_of(Tier::kDevice)] > open.accelerator->capacity()) {
+    open = lay_out(choose_device("host"), sequences, length);
+  }
   hardware_ = std::make_unique<Hardware>(
-      default_machine(limits), HardwareOptions{.extent = extent_, .threads = limits.cpu.threads});
+      std::move(open),
+      HardwareOptions{.extent = extent_, .threads = effective_limits().cpu.threads});
+  const Pass largest = build(sequences, length, ForwardOutput::kLogits);
   StateAccess state(largest.workload, largest.program, hardware_->resources());
   load_folder(largest.workload, folder, state);
 }

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "devices/base/error.h"
 #include "devices/base/format.h"
@@ -68,10 +69,11 @@ class Run {
         plan_(std::get<Plan>(planned.result)),
         data_(data),
         stop_(stop),
-        hardware_(planned.machine, {.extent = extents(),
-                                    .threads = threads_of(config_.limits, effective_limits()),
-                                    .storage_folder = storage_folder(),
-                                    .io = backend_of(config_.limits.io)}),
+        hardware_(std::move(planned.device),
+                  {.extent = extents(),
+                   .threads = threads_of(config_.limits, effective_limits()),
+                   .storage_folder = storage_folder(),
+                   .io = backend_of(config_.limits.io)}),
         state_(plan_.workload, plan_.program, hardware_.resources()) {}
 
   TrainResult go() {

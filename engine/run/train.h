@@ -9,6 +9,7 @@
 #include <string>
 
 #include "engine/config/load_config.h"
+#include "engine/run/device.h"
 #include "offload/plan.h"
 
 namespace sluice {
@@ -17,6 +18,7 @@ struct TrainOptions {
   std::filesystem::path run_dir;  // empty: runs/<config name>
   std::optional<std::filesystem::path> plan, machine;
   bool resume = false, overwrite = false, serial = false, dry_run = false;
+  Devices devices = {};
 };
 
 struct TrainResult {
@@ -33,6 +35,7 @@ struct PlannedRun {
   Machine machine;
   TierLimits limits;
   PlanResult result;
+  OpenDevice device;  // empty where the machine is another one
 };
 PlannedRun plan_run(const RunConfig& config, const TrainOptions& options,
                     const std::filesystem::path& storage_folder, bool may_exceed);

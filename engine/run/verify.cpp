@@ -13,6 +13,7 @@
 #include "devices/base/error.h"
 #include "devices/base/format.h"
 #include "devices/base/log.h"
+#include "devices/registry.h"
 #include "devices/topology.h"
 #include "engine/data/token_source.h"
 #include "engine/model/model.h"
@@ -74,9 +75,10 @@ class Verifier {
         options_(options),
         data_(open_training_data(config_.data, config_.model.shape.vocabulary)),
         batches_(data_.train, config_.data.seq_len, static_cast<std::uint64_t>(config_.train.seed)),
-        model_(make_model(config_.model.shape, training_shape(config_))),
+        device_(choose_device(config_.limits.accelerator)),
+        model_(make_model(config_.model.shape, training_shape(config_, device_.kind))),
         workload_(model_.workload(sequences())),
-        machine_(default_machine(effective_limits())),
+        machine_(default_machine(effective_limits(), device_)),
         costs_(machine_, workload_),
         rate_(config_.schedule, config_.optimizer.lr, config_.train.steps.value_or(1000)),
         folder_(config_.limits.storage_path.empty() ? std::filesystem::current_path()
@@ -135,10 +137,12 @@ class Verifier {
 
   Outcome train(const Trial& trial) {
     const Program program = build_training(workload_, trial.placement, costs_);
-    Hardware hardware(machine_, {.extent = program.extent,
-                                 .threads = trial.threads,
-                                 .storage_folder = folder_,
-                                 .io = trial.io});
+    Hardware hardware(
+        open_device(device_.kind, accelerator_options(machine_, device_, trial.threads)),
+        {.extent = program.extent,
+         .threads = trial.threads,
+         .storage_folder = folder_,
+         .io = trial.io});
     const Resources resources = hardware.resources();
     expect_threads(resources.host_workers, trial.threads);
     {
@@ -236,6 +240,7 @@ class Verifier {
   const VerifyOptions& options_;
   TrainingData data_;
   TrainingBatches batches_;
+  DeviceChoice device_;
   Model model_;
   Workload workload_;
   Machine machine_;

@@ -49,7 +49,7 @@ TEST(Configs, EveryMachineFileLoads) {
   EXPECT_GE(for_each_toml(
                 kConfigs / "machines",
                 [](const auto& path) { EXPECT_EQ(load_machine(path).provenance, "published"); }),
-            1);
+            5);
 }
 
 TEST(Configs, EveryFileIsNamedInItsReadme) {

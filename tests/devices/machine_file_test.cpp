@@ -173,5 +173,82 @@ TEST(MachineRates, CachedPathDependsOnTheMachineAlone) {
   EXPECT_EQ(path.parent_path().filename(), "sluice");
 }
 
+Machine with_points() {
+  Machine machine = default_machine(two_cores());
+  machine.pageable_to_device = {3e9};
+  machine.pageable_to_host = {2e9};
+  machine.adam_beside_copies = 0.75;
+  machine.link_latency = Seconds{1e-5};
+  machine.copies = {
+      {.size = 1_MiB, .host_to_device = {10e9}, .device_to_host = {9e9}},
+      {.size = 64_MiB, .host_to_device = {20e9}, .device_to_host = {18e9}, .duplex_factor = 0.75}};
+  machine.attention = {{DType::kBFloat16, 1024, 64, 1e12}, {DType::kBFloat16, 8192, 128, 4e12}};
+  return machine;
+}
+
+TEST(MachineFile, PointsBySizeAndShapeComeBack) {
+  const TemporaryFolder folder;
+  const Machine machine = with_points();
+  save_machine(machine, folder.path() / "machine.toml");
+  const Machine back = load_machine(folder.path() / "machine.toml");
+  EXPECT_EQ(back.pageable_to_device.value, 3e9);
+  EXPECT_EQ(back.pageable_to_host.value, 2e9);
+  EXPECT_EQ(back.adam_beside_copies, 0.75);
+  ASSERT_EQ(back.copies.size(), 2U);
+  EXPECT_EQ(back.copies[0].duplex_factor, 1);
+  EXPECT_EQ(back.copies[1].size, 64_MiB);
+  EXPECT_EQ(back.copies[1].device_to_host.value, 18e9);
+  EXPECT_EQ(back.copies[1].duplex_factor, 0.75);
+  ASSERT_EQ(back.attention.size(), 2U);
+  EXPECT_EQ(back.attention[1].length, 8192);
+  EXPECT_EQ(back.attention[1].head_width, 128);
+  EXPECT_EQ(back.attention[1].flops_per_second, 4e12);
+}
+
+TEST(MachineFile, ACopyTakesTheRateOfTheNearestSize) {
+  const Machine machine = with_points();
+  EXPECT_EQ(copy_time(machine, QueueKind::kHostToDevice, 32_MiB), 32_MiB / BytesPerSecond{20e9});
+  EXPECT_EQ(copy_time(machine, QueueKind::kDeviceToHost, 2_MiB), 2_MiB / BytesPerSecond{9e9});
+  EXPECT_EQ(copy_time(machine, QueueKind::kHostToDevice, 64_B), Seconds{1e-5});
+  Machine plain = machine;
+  plain.copies.clear();
+  EXPECT_EQ(copy_time(plain, QueueKind::kHostToDevice, 1_MiB),
+            Seconds{1e-5} + 1_MiB / plain.host_to_device);
+}
+
+TEST(MachineFile, AttentionTakesTheRateOfTheNearestLength) {
+  const Machine machine = with_points();
+  EXPECT_EQ(attention_rate(machine, DType::kBFloat16, 512), 1e12);
+  EXPECT_EQ(attention_rate(machine, DType::kBFloat16, 4096), 4e12);
+  EXPECT_EQ(attention_rate(machine, DType::kFloat32, 4096), machine.attention_fp32);
+}
+
+TEST(MachineFile, WithPointsThatAreNoneIsRefused) {
+  const TemporaryFolder folder;
+  const std::string text = good_text(folder);
+  expect_refused(folder, text + "\n[[links.copy]]\nsize = 0\n", "links.copy.size");
+  expect_refused(folder, text + "\n[[compute.attention]]\ndtype = \"fp8\"\n",
+                 "compute.attention.dtype");
+  expect_refused(folder, replaced(text, "beside_copies = 1", "beside_copies = 2"),
+                 "host_adam.beside_copies");
+}
+
+TEST(DefaultMachine, OfAGpuIsOfItsKindAndSlowerThanAny) {
+  const DeviceChoice gpu{.kind = "gpu", .description = "One GPU", .memory = 24_GiB};
+  const Machine machine = default_machine(two_cores(), gpu);
+  EXPECT_EQ(machine.device, "gpu");
+  EXPECT_EQ(machine.device_capacity, 24_GiB);
+  EXPECT_EQ(machine.host_capacity, 8_GiB);
+  EXPECT_LE(machine.host_to_device.value, 8e9);
+  EXPECT_NE(machine.name.find("One GPU"), std::string::npos);
+}
+
+TEST(CachedMachine, IsAnotherFileForAnotherDevice) {
+  const MachineLimits limits = two_cores();
+  EXPECT_EQ(cached_machine_path(limits, {}), cached_machine_path(limits));
+  EXPECT_NE(cached_machine_path(limits, {.kind = "gpu", .description = "One GPU"}),
+            cached_machine_path(limits));
+}
+
 }  // namespace
 }  // namespace sluice

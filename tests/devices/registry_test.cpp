@@ -38,5 +38,21 @@ TEST(HostAccelerator, ReservesNoMoreThanItsCapacity) {
   }
 }
 
+TEST(ChooseDevice, FindsTheHostByNameAndSomethingByItself) {
+  EXPECT_EQ(choose_device("host").kind, "host");
+  EXPECT_NO_THROW(choose_device("auto"));
+}
+
+TEST(ChooseDevice, RefusesWhatIsNoDevice) {
+  for (const char* name : {"tpu", "", "cuda:9999", "0000:ff:1f.7"}) {
+    try {
+      choose_device(name);
+      ADD_FAILURE() << name;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kConfig) << error.what();
+    }
+  }
+}
+
 }  // namespace
 }  // namespace sluice

@@ -49,9 +49,12 @@ class Folder(unittest.TestCase):
     def write(self, name, text):
         (self.path / name).write_text(text)
 
+    def environment(self):
+        # No GPU: what is tested here is the command, on the host device.
+        return dict(os.environ, XDG_CACHE_HOME=str(self.path / "cache"), CUDA_VISIBLE_DEVICES="")
+
     def sluice(self, *words):
-        environment = dict(os.environ, XDG_CACHE_HOME=str(self.path / "cache"))
-        return subprocess.run([BINARY, *map(str, words)], cwd=self.path, env=environment,
+        return subprocess.run([BINARY, *map(str, words)], cwd=self.path, env=self.environment(),
                               capture_output=True, text=True, errors="replace", timeout=100,
                               check=False)
 
@@ -129,7 +132,7 @@ class Train(Folder):
         self.assertEqual(text.stdout, again.stdout)
 
     def test_sigint_finishes_the_step_and_saves(self):
-        environment = dict(os.environ, XDG_CACHE_HOME=str(self.path / "cache"))
+        environment = self.environment()
         with subprocess.Popen([BINARY, "train", "run.toml", "--train.steps", "100000"],
                               cwd=self.path, env=environment, stderr=subprocess.PIPE,
                               stdout=subprocess.DEVNULL, text=True) as process:
@@ -143,7 +146,7 @@ class Train(Folder):
         self.assertEqual(self.metrics("runs/run")[-1]["reason"], "signal")
 
     def test_files_stop_and_save_do_what_they_say(self):
-        environment = dict(os.environ, XDG_CACHE_HOME=str(self.path / "cache"))
+        environment = self.environment()
         with subprocess.Popen([BINARY, "train", "run.toml", "--train.steps", "100000"],
                               cwd=self.path, env=environment, stderr=subprocess.PIPE,
                               stdout=subprocess.DEVNULL, text=True) as process:
@@ -160,7 +163,7 @@ class Train(Folder):
         # 14 M parameters: a plan of well over 100 MiB.
         words = ["train", "run.toml", "--model.width", 512, "--model.heads", 8,
                  "--train.steps", 2, "--train.global_batch", 2, "--eval.sequences", 2]
-        environment = dict(os.environ, XDG_CACHE_HOME=str(self.path / "cache"))
+        environment = self.environment()
         with subprocess.Popen([BINARY, *map(str, words)], cwd=self.path, env=environment,
                               stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
             _, status, usage = os.wait4(process.pid, 0)

@@ -61,6 +61,42 @@ TEST_F(Limits, AboveTheMachineTheyAreTakenWhereNothingIsRun) {
   EXPECT_EQ(*limits.shared_ram, kGiB * 592);
 }
 
+TEST_F(Limits, ADeviceWithItsOwnMemorySharesNothing) {
+  const MachineLimits ram = machine_of(kGiB * 4);
+  ChosenMachine chosen{.machine = default_machine(ram, {.kind = "gpu", .memory = kGiB * 8}),
+                       .device_free = kGiB * 6 + Bytes{4096}};
+  const auto resolved = [&](const LimitsConfig& config) {
+    return resolve_limits(config, ram, chosen, scratch_ / "run", /*may_exceed=*/false);
+  };
+  const TierLimits limits = resolved({});
+  // The reserve is 512 MiB; what is over 64 MiB is left too.
+  EXPECT_EQ(limits.capacity[0].value, (kGiB * 11).value / 2);
+  EXPECT_EQ(limits.capacity[1].value, (kGiB * 7).value / 2);
+  EXPECT_FALSE(limits.shared_ram);
+  EXPECT_EQ(resolved({.device = kGiB}).capacity[0], kGiB);  // a big one made small
+  expect_error(ErrorKind::kNoFit, {"limits.device", "free device memory"},
+               [&] { resolved({.device = kGiB * 7}); });
+  expect_error(ErrorKind::kNoFit, {"limits.host", "MemTotal"},
+               [&] { resolved({.host = kGiB * 5}); });
+}
+
+TEST_F(Limits, ANamedDeviceMustBeTheMachineFiles) {
+  const MachineLimits ram = machine_of(kGiB * 4);
+  save_machine(default_machine(ram, {.kind = "gpu", .memory = kGiB}), scratch_ / "gpu.toml");
+  const auto chosen = [&](const std::string& device, bool for_real) {
+    return choose_machine(scratch_ / "gpu.toml", device, ram, for_real,
+                          {.choose = [](const std::string& name) {
+                            if (name == "gpu") throw Error(ErrorKind::kConfig, "none in here");
+                            return DeviceChoice{};
+                          }});
+  };
+  EXPECT_FALSE(chosen("auto", false).here);
+  EXPECT_FALSE(chosen("auto", true).here);
+  EXPECT_EQ(chosen("auto", true).missing, "none in here");
+  expect_error(ErrorKind::kConfig, {"limits.accelerator", "host", "gpu"},
+               [&] { chosen("host", true); });
+}
+
 TEST_F(Limits, SwapFilesAreRefusedWhereTheyCannotBe) {
   expect_error(ErrorKind::kIo, {"nowhere", "no such folder"},
                [&] { check_storage_folder(scratch_ / "nowhere"); });
@@ -73,7 +109,7 @@ TEST_F(Limits, RulesOfALayerFixThePlacementOfItsParameters) {
       {{"place.optimizer", R"([{layers = "1", home = "host"}, {layers = "*", home = "storage"}])"},
        {"place.recompute", "full"},
        {"place.wave", "all"}});
-  const Model model = make_model(loaded.config.model.shape, training_shape(loaded.config));
+  const Model model = make_model(loaded.config.model.shape, training_shape(loaded.config, "host"));
   const Workload workload = model.workload(2);
   const PlanRequest request = plan_request(loaded.config, workload);
   const int block = workload.layers[2].flats.front();

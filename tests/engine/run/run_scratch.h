@@ -37,7 +37,7 @@ model = { family = "gpt2", layers = 2, width = 16, heads = 2, context = 16 }
 data = { train = ["text.txt"], seq_len = 16 }
 train = { steps = 4, global_batch = 4, micro_batch = 2, dtype = "fp32" }
 optimizer = { lr = 1e-2 }
-limits = { device = "64MiB", host = "64MiB", storage = "64MiB", threads = 2 }
+limits = { device = "64MiB", host = "64MiB", storage = "64MiB", threads = 2, accelerator = "host" }
 )";
     return load_config_text(kText, "tiny.toml", folder_.path(), flags);
   }

@@ -135,5 +135,54 @@ TEST(Execute, AFailureStopsAllLanesAndNamesTheOperation) {
   }
 }
 
+// Overwrites what its queue was lent, as a kernel's library would.
+class UsesScratch final : public LayerProgram {
+ public:
+  UsesScratch(std::unique_ptr<LayerProgram> layer, Bytes expected)
+      : layer_(std::move(layer)), expected_(expected) {}
+
+  void forward(const LayerCall& call) const override {
+    overwrite(call.queue);
+    layer_->forward(call);
+  }
+  void backward(const LayerCall& call) const override {
+    overwrite(call.queue);
+    layer_->backward(call);
+  }
+
+ private:
+  void overwrite(Queue& queue) const {
+    const Scratch scratch = queue.scratch();
+    EXPECT_EQ(scratch.size, expected_);
+    if (scratch.size.value == 0) return;
+    kernels_for("host").fill_zero(queue, {.to = scratch.data, .size = scratch.size});
+  }
+
+  std::unique_ptr<LayerProgram> layer_;
+  Bytes expected_;
+};
+
+TEST(Execute, TheScratchOfTheComputingQueueIsCountedAndNobodyElses) {
+  constexpr Bytes kScratch{1 << 20};
+  const MatrixWorkloadOptions options;
+  std::array<RunResult, 2> results;
+  std::array<Bytes, 2> device;
+  for (const std::size_t with : {0U, 1U}) {
+    Workload workload = matrix_workload(options);
+    workload.queue_scratch = with == 1 ? kScratch : Bytes{};
+    auto layers = matrix_layers(options);
+    for (auto& layer : layers) {
+      layer = std::make_unique<UsesScratch>(std::move(layer), workload.queue_scratch);
+    }
+    const CostModel costs(test_machine(), workload);
+    const Program program = build_training(workload, resident_placement(workload, true), costs);
+    device[with] = program.extent[index_of(Tier::kDevice)];
+    results[with] =
+        run_training(workload, program, layers, static_cast<int>(options.vocabulary), {});
+  }
+  EXPECT_EQ(device[1] - device[0], kScratch);
+  expect_same(results[1], results[0], 0);
+}
+
 }  // namespace
 }  // namespace sluice

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Sluice developers
-#include "devices/host/host_arena.h"
+#include "devices/mapped_memory.h"
 
 #include <fmt/format.h>
+#include <linux/mempolicy.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -24,7 +27,7 @@ constexpr std::int64_t kTouchedAtOnce = std::int64_t{64} << 20;
 
 // The kernel promises memory it does not have and kills us when we come for it,
 // so ask what is there first.
-void check_room(const HostArenaOptions& options) {
+void check_room(const MappedMemoryOptions& options) {
   const RamLimit limit = ram_limit();
   if (options.size <= limit.available) return;
   throw Error(ErrorKind::kNoFit,
@@ -51,9 +54,20 @@ int touch_pages(std::byte* first, std::int64_t size) {
   return 0;
 }
 
+// A preference, so that an arena larger than the node spills over instead of
+// failing. Containers often forbid the call; then pages come from anywhere.
+void prefer_node(std::byte* first, Bytes size, int node) {
+  constexpr int bits = 8 * sizeof(unsigned long);
+  unsigned long mask[16] = {};
+  if (node < 0 || node >= bits * 16) return;
+  mask[node / bits] = 1UL << (node % bits);
+  // The kernel reads one bit less than it is told.
+  static_cast<void>(syscall(SYS_mbind, first, count(size), MPOL_PREFERRED, mask, bits * 16 + 1, 0));
+}
+
 }  // namespace
 
-HostArena::HostArena(const HostArenaOptions& options)
+MappedMemory::MappedMemory(const MappedMemoryOptions& options)
     : size_(round_up(options.size, Bytes{kPage})) {
   SLUICE_CHECK(options.size.value >= 0 && options.threads >= 1);
   check_room(options);
@@ -71,6 +85,7 @@ HostArena::HostArena(const HostArenaOptions& options)
     }
     // Advice: a kernel without huge pages is slower and otherwise the same.
     if (alignment == kHugePage) static_cast<void>(madvise(base_, count(size_), MADV_HUGEPAGE));
+    prefer_node(base_, size_, options.numa_node);
     touch(options.threads);
   } catch (...) {
     munmap(mapping_, mapped_);
@@ -78,9 +93,9 @@ HostArena::HostArena(const HostArenaOptions& options)
   }
 }
 
-HostArena::~HostArena() { munmap(mapping_, mapped_); }
+MappedMemory::~MappedMemory() { munmap(mapping_, mapped_); }
 
-void HostArena::touch(int threads) {
+void MappedMemory::touch(int threads) {
   std::atomic<std::int64_t> next{0};
   std::atomic<int> failure{0};
   const auto take_turns = [&] {

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#include "devices/machine_points.h"
+
+namespace sluice {
+
+double read_factor(MachineSection& section, const std::string& key, double least) {
+  const toml::node* factor = section.optional(key);
+  if (factor == nullptr) return 1;
+  const double value = factor->value<double>().value_or(-1);
+  if (!(value >= least && value <= 1)) {
+    section.wrong(*factor, key, fmt::format("a number from {} to 1 (both at full rate)", least));
+  }
+  return value;
+}
+
+void read_link_points(MachineSection& links, Machine& machine) {
+  if (links.optional("pageable_to_device") != nullptr) {
+    machine.pageable_to_device = links.rate("pageable_to_device");
+  }
+  if (links.optional("pageable_to_host") != nullptr) {
+    machine.pageable_to_host = links.rate("pageable_to_host");
+  }
+  for (MachineSection& copy : links.sections("copy")) {
+    machine.copies.push_back({.size = {copy.positive("size")},
+                              .host_to_device = copy.rate("host_to_device"),
+                              .device_to_host = copy.rate("device_to_host"),
+                              .duplex_factor = read_factor(copy, "duplex_factor", 0.5)});
+    copy.finish();
+  }
+}
+
+void read_compute_points(MachineSection& compute, Machine& machine) {
+  static_cast<void>(compute.required("gemm"));
+  for (MachineSection& point : compute.sections("gemm")) {
+    machine.gemm.push_back({.dtype = point.dtype("dtype"),
+                            .m = point.positive("m"),
+                            .n = point.positive("n"),
+                            .k = point.positive("k"),
+                            .flops_per_second = point.rate("flops_per_second").value});
+    point.finish();
+  }
+  for (MachineSection& point : compute.sections("attention")) {
+    machine.attention.push_back({.dtype = point.dtype("dtype"),
+                                 .length = point.positive("length"),
+                                 .head_width = point.positive("head_width"),
+                                 .flops_per_second = point.rate("flops_per_second").value});
+    point.finish();
+  }
+}
+
+std::string link_points_text(const Machine& machine) {
+  std::string text;
+  if (machine.pageable_to_device.value > 0) {
+    text += fmt::format("pageable_to_device = {}\n", machine.pageable_to_device.value);
+  }
+  if (machine.pageable_to_host.value > 0) {
+    text += fmt::format("pageable_to_host = {}\n", machine.pageable_to_host.value);
+  }
+  for (const CopyPoint& point : machine.copies) {
+    text += fmt::format(
+        "\n[[links.copy]]\nsize = {}\nhost_to_device = {}\ndevice_to_host = {}\n"
+        "duplex_factor = {}\n",
+        point.size.value, point.host_to_device.value, point.device_to_host.value,
+        point.duplex_factor);
+  }
+  return text;
+}
+
+std::string compute_points_text(const Machine& machine) {
+  std::string text;
+  for (const GemmPoint& point : machine.gemm) {
+    text += fmt::format(
+        "\n[[compute.gemm]]\ndtype = \"{}\"\nm = {}\nn = {}\nk = {}\nflops_per_second = {}\n",
+        name_of(point.dtype), point.m, point.n, point.k, point.flops_per_second);
+  }
+  for (const AttentionPoint& point : machine.attention) {
+    text += fmt::format(
+        "\n[[compute.attention]]\ndtype = \"{}\"\nlength = {}\nhead_width = {}\n"
+        "flops_per_second = {}\n",
+        name_of(point.dtype), point.length, point.head_width, point.flops_per_second);
+  }
+  return text;
+}
+
+}  // namespace sluice

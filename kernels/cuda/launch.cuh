@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#pragma once
+
+// What every CUDA kernel file needs to start its kernels.
+//
+// Determinism  a grid's size never changes a result: each output is one thread's or one
+//              block's, and blocks have a fixed number of threads.
+
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "devices/base/dtype.h"
+#include "devices/base/error.h"
+#include "devices/base/units.h"
+#include "devices/cuda/cuda_api.h"
+#include "devices/cuda/cuda_error.h"
+#include "devices/cuda/cuda_queue.h"
+#include "kernels/formula.h"
+
+namespace sluice {
+
+// The stream behind `queue`, its device made current; throws what the queue has failed of. Ask
+// for it before each launch.
+inline cudaStream_t stream_of(Queue& queue) {
+  return static_cast<cudaStream_t>(static_cast<CudaQueue&>(queue).native());
+}
+
+inline void check_cuda(cudaError_t status, std::string_view doing) {
+  check_cuda(cuda_api(), status, doing);
+}
+
+// Behind each <<<>>>: what was wrong with the launch, if anything.
+inline void check_launch(const char* kernel) {
+  const cudaError_t status = cudaGetLastError();
+  if (status != cudaSuccess) check_cuda(status, std::string("start the kernel ") + kernel);
+}
+
+// Blocks for `units` of work that the kernel walks over in grid strides. Requires units > 0:
+// a launch of an empty grid is an error.
+inline unsigned grid_for(std::int64_t units, std::int64_t per_block = 1) {
+  constexpr std::int64_t kMost = 8192;  // some waves on the largest GPU
+  return static_cast<unsigned>(std::min(divide_up(units, per_block), kMost));
+}
+
+// This thread's place in the grid, and how many threads the grid has.
+__device__ inline std::int64_t grid_thread() {
+  return std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+}
+__device__ inline std::int64_t grid_threads() { return std::int64_t{gridDim.x} * blockDim.x; }
+
+// A promise of the caller's that only the device can check. A broken one ends the kernel with
+// an error that the queue reports.
+__device__ inline void device_check(bool condition) {
+  if (!condition) __trap();
+}
+
+// Calls body(T{}) with the C++ type that stands for `dtype`.
+template <typename Body>
+void for_type(DType dtype, const Body& body) {
+  if (dtype == DType::kFloat32) {
+    body(float{});
+  } else {
+    body(bf16{});
+  }
+}
+
+template <typename T>
+const T* typed(const void* base) {
+  return static_cast<const T*>(base);
+}
+template <typename T>
+T* typed(void* base) {
+  return static_cast<T*>(base);
+}
+
+}  // namespace sluice

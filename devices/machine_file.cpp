@@ -16,6 +16,7 @@
 
 #include "devices/base/error.h"
 #include "devices/base/format.h"
+#include "devices/base/read_text.h"
 #include "devices/machine_text.h"
 
 namespace sluice {
@@ -91,7 +92,8 @@ class Section {
       if (std::find(asked_.begin(), asked_.end(), key.str()) != asked_.end()) continue;
       throw Error(ErrorKind::kConfig,
                   fmt::format("{} line {}: unknown key {}{}: expected one of {}", file_,
-                              node.source().begin.line, name_, key.str(), fmt::join(asked_, ", ")));
+                              node.source().begin.line, name_, printable(key.str()),
+                              fmt::join(asked_, ", ")));
     }
   }
 
@@ -240,9 +242,13 @@ Machine load_machine(const std::filesystem::path& path) {
     throw Error(ErrorKind::kIo,
                 with_errno(fmt::format("cannot read machine file {}", file), errno));
   }
+  return parse_machine(read_text(stream, file, ErrorKind::kConfig), file);
+}
+
+Machine parse_machine(const std::string& text, const std::string& file) {
   toml::table table;
   try {
-    table = toml::parse(stream, file);
+    table = toml::parse(text, file);
   } catch (const toml::parse_error& error) {
     throw Error(ErrorKind::kConfig, fmt::format("{} line {}: {}", file, error.source().begin.line,
                                                 error.description()));

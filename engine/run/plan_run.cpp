@@ -3,10 +3,10 @@
 #include <fmt/format.h>
 
 #include <fstream>
-#include <iterator>
 
 #include "devices/base/error.h"
 #include "devices/base/format.h"
+#include "devices/base/read_text.h"
 #include "devices/topology.h"
 #include "engine/model/model.h"
 #include "engine/run/limits.h"
@@ -16,14 +16,14 @@
 namespace sluice {
 namespace {
 
-std::string read_text(const std::filesystem::path& path) {
+std::string plan_text(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) {
     throw Error(ErrorKind::kConfig,
                 fmt::format("{}: cannot read the plan; make one with `sluice plan --json {}`",
                             path.string(), path.string()));
   }
-  return {std::istreambuf_iterator<char>(file), {}};
+  return read_text(file, path.string(), ErrorKind::kConfig);
 }
 
 }  // namespace
@@ -49,7 +49,7 @@ PlannedRun plan_run(const RunConfig& config, const TrainOptions& options,
   request.serial = request.serial || options.serial;
   if (options.plan) {
     const std::string name = options.plan->string();
-    Plan plan = replay_plan(parse_plan(read_text(*options.plan), name), run.model, run.limits,
+    Plan plan = replay_plan(parse_plan(plan_text(*options.plan), name), run.model, run.limits,
                             run.machine, name);
     for (const Tier tier : kTiers) {
       const TierUse& use = plan.tiers[index_of(tier)];

@@ -57,10 +57,11 @@ SavedModel::SavedModel(const std::filesystem::path& folder, DType dtype, std::in
   for (std::size_t tier = 0; tier < kTierCount; ++tier) {
     extent_[tier] = std::max(largest.program.extent[tier], losses.program.extent[tier]);
   }
+  check_folder(largest.workload, shape_, ModelFolderReader(folder));  // before memory is taken
   hardware_ = std::make_unique<Hardware>(
       default_machine(limits), HardwareOptions{.extent = extent_, .threads = limits.cpu.threads});
   StateAccess state(largest.workload, largest.program, hardware_->resources());
-  load_folder(largest.workload, folder, state);
+  load_folder(largest.workload, shape_, folder, state);
 }
 
 std::unique_ptr<SavedModel::Pass> SavedModel::pass(std::int64_t sequences, std::int64_t length,

@@ -99,6 +99,11 @@ class Checker final : public nlohmann::json_sax<Json> {
 
 void read_strict_json(std::string_view json, const std::string& name, ErrorKind kind,
                       JsonEvents& events) {
+  // nlohmann's reader takes a zero byte for the end of the text.
+  const std::size_t zero = json.find('\0');
+  if (zero != std::string_view::npos) {
+    throw Error(kind, fmt::format("{}: not JSON at byte {}", name, zero + 1));
+  }
   Checker checker(name, kind, events);
   Json::sax_parse(json.begin(), json.end(), &checker);
 }

@@ -7,8 +7,9 @@
 // streamed one by one, so nobody holds a second copy of a model.
 //
 // Files are not trusted. Where the format's reference reader would accept more, we
-// refuse: a key that stands twice, fields besides the three, more than a million
-// tensors or 16 dimensions, types narrower than a byte.
+// refuse: a key that stands twice, fields besides the three, metadata that is null, space
+// before the header, more than a million tensors or 16 dimensions, types that are none of
+// stored_width().
 
 #include <cstdint>
 #include <filesystem>

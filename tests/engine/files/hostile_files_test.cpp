@@ -53,6 +53,7 @@ TEST(HostileFiles, SafetensorsAreRefused) {
       {tensor(good + R"(,"dtype":"F32")"), "key dtype stands twice"},
       {tensor(good + R"(,"more":1)"), "tensor a: more"},
       {framed("{\"a\\u0000\xff\":{}}"), "not JSON at byte"},
+      {framed(std::string("{}\0 ", 4)), "not JSON at byte 3"},
       {framed(R"({"a":7})", "1234"), "tensor a"},
       {framed(R"({"a":[]})", "1234"), "tensor a"},
       {tensor(R"("shape":[1],"data_offsets":[0,4])"), "tensor a: has no dtype"},

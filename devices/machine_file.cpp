@@ -18,6 +18,7 @@
 #include "devices/base/format.h"
 #include "devices/machine_points.h"
 #include "devices/machine_section.h"
+#include "devices/base/read_text.h"
 #include "devices/machine_text.h"
 
 namespace sluice {
@@ -116,9 +117,13 @@ Machine load_machine(const std::filesystem::path& path) {
                             "configs/machines/ holds others",
                             file, stream ? "is a folder" : with_errno("cannot be read", errno)));
   }
+  return parse_machine(read_text(stream, file, ErrorKind::kConfig), file);
+}
+
+Machine parse_machine(const std::string& text, const std::string& file) {
   toml::table table;
   try {
-    table = toml::parse(stream, file);
+    table = toml::parse(text, file);
   } catch (const toml::parse_error& error) {
     throw Error(ErrorKind::kConfig, fmt::format("{} line {}: {}", file, error.source().begin.line,
                                                 error.description()));

@@ -90,6 +90,9 @@ struct Machine {
 // Errors: kConfig with file, line and what was expected; kIo where `path` cannot be read.
 Machine load_machine(const std::filesystem::path& path);
 
+// The same for a text that is called `name` in messages.
+Machine parse_machine(const std::string& text, const std::string& name);
+
 // Whole or not at all (temporary name, renamed); makes the folder. Errors: kIo.
 void save_machine(const Machine& machine, const std::filesystem::path& path);
 

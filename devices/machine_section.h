@@ -113,7 +113,8 @@ class MachineSection {
       if (std::find(asked_.begin(), asked_.end(), key.str()) != asked_.end()) continue;
       throw Error(ErrorKind::kConfig,
                   fmt::format("{} line {}: unknown key {}{}: expected one of {}", file_,
-                              node.source().begin.line, name_, key.str(), fmt::join(asked_, ", ")));
+                              node.source().begin.line, name_, printable(key.str()),
+                              fmt::join(asked_, ", ")));
     }
   }
 

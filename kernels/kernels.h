@@ -129,6 +129,17 @@ struct SwiGluBackward {
   DType dtype = DType::kFloat32;
 };
 
+// How rotary frequencies are changed for contexts longer than the model began with, as
+// Llama 3 does it: wavelengths below original_context / high_factor stay, those above
+// original_context / low_factor are stretched by `factor`, between them both are mixed.
+struct RopeScaling {
+  float factor = 1.0F;  // 1: frequencies are as they are
+  float low_factor = 1.0F, high_factor = 4.0F;
+  float original_context = 8192.0F;
+
+  bool operator==(const RopeScaling&) const = default;
+};
+
 // Rotates pairs (i, i + D/2) of each head in place, as Hugging Face's Llama does
 // (Su et al. 2021): x is [T, heads * D] inside rows of `stride`; the position of
 // row t is t modulo `length`. `inverse` rotates back (backward).
@@ -137,6 +148,7 @@ struct Rope {
   void* x = nullptr;
   std::int64_t stride = 0;
   float theta = 10000.0F;
+  RopeScaling scaling{};
   bool inverse = false;
   DType dtype = DType::kFloat32;
 };

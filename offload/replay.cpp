@@ -7,6 +7,8 @@
 #include <nlohmann/json.hpp>
 
 #include "devices/base/error.h"
+#include "devices/base/format.h"
+#include "devices/base/strict_json.h"
 #include "offload/placement_search.h"
 #include "offload/plan_json.h"
 
@@ -25,25 +27,35 @@ std::vector<Tier> tiers_of(const Json& names) {
       tiers.push_back(tier);
       known = true;
     }
-    if (!known) throw std::invalid_argument("unknown tier \"" + name + "\"");
+    if (!known) throw std::invalid_argument("unknown tier \"" + printable(name) + "\"");
   }
   return tiers;
 }
 
+// A whole number up to `most`: conversions of nlohmann's would cut what is larger.
+std::int64_t whole(const Json& j, const char* name, std::int64_t most = INT32_MAX) {
+  const Json& value = j.at(name);
+  if (!value.is_number_integer() || value < 0 || value > most) {
+    throw std::invalid_argument(fmt::format("{} is no whole number from 0 to {}", name, most));
+  }
+  return value.get<std::int64_t>();
+}
+
 Placement placement_of(const Json& j) {
+  const auto small = [&](const char* name) { return static_cast<int>(whole(j, name)); };
   return {.weights = tiers_of(j.at("weights")),
           .gradients = tiers_of(j.at("gradients")),
           .states = tiers_of(j.at("states")),
           .adam_on_device = j.at("adam_on_device").get<std::vector<bool>>(),
           .activations = tiers_of(j.at("activations")),
           .recompute = j.at("recompute").get<std::vector<bool>>(),
-          .sequences = j.at("sequences").get<std::int64_t>(),
-          .wave = j.at("wave").get<int>(),
+          .sequences = whole(j, "sequences"),
+          .wave = small("wave"),
           .deferred = j.at("deferred").get<bool>(),
-          .fetch_ahead = j.at("fetch_ahead").get<int>(),
-          .drain_late = j.at("drain_late").get<int>(),
-          .segment_elements = j.at("segment_elements").get<std::int64_t>(),
-          .ring_slots = j.at("ring_slots").get<int>(),
+          .fetch_ahead = small("fetch_ahead"),
+          .drain_late = small("drain_late"),
+          .segment_elements = whole(j, "segment_elements", std::int64_t{1} << 48),
+          .ring_slots = small("ring_slots"),
           .digest = j.at("digest").get<bool>()};
 }
 
@@ -141,12 +153,13 @@ StoredPlan parse_plan(std::string json, const std::string& name) {
     return {ErrorKind::kConfig, fmt::format("{}: not a plan of this version: {}", name, what)};
   };
   if (json.size() > kMost) throw refuse("larger than 16 MiB");
+  check_strict_json(json, name, ErrorKind::kConfig);
   try {
     const Json j = Json::parse(json);
     if (j.at("format") != "sluice-plan") throw refuse("format is not \"sluice-plan\"");
     if (j.at("version") != kPlanVersion) {
-      throw refuse(
-          fmt::format("version {}, this build reads {}", j.at("version").dump(), kPlanVersion));
+      throw refuse(fmt::format("version {}, this build reads {}", printable(j.at("version").dump()),
+                               kPlanVersion));
     }
     if (j.contains("infeasible")) throw refuse("it says why nothing fits, and has no placement");
     StoredPlan stored{.name = name,
@@ -157,8 +170,6 @@ StoredPlan parse_plan(std::string json, const std::string& name) {
                       .hash = j.at("hash").get<std::string>()};
     stored.text = std::move(json);
     return stored;
-  } catch (const nlohmann::json::parse_error& error) {
-    throw refuse(fmt::format("broken JSON at byte {}", error.byte));
   } catch (const nlohmann::json::exception& error) {
     const std::string text = error.what();  // "[json.exception...] key 'hash' not found"
     throw refuse(text.substr(text.find("] ") + 2));
@@ -177,10 +188,10 @@ Plan replay_plan(const StoredPlan& stored, const Model& model, const PlanRequest
                             name, stored.machine, machine.name));
   }
   const std::int64_t sequences = stored.placement.sequences;
-  if (sequences < 1 || request.global_batch % sequences != 0) {
+  if (sequences < 1 || request.global_batch % (sequences * request.groups) != 0) {
     throw Error(ErrorKind::kConfig,
-                fmt::format("{}: sequences is {}, which does not divide train.global_batch = {}; "
-                            "make a new plan with `sluice plan`",
+                fmt::format("{}: micro-batches of {} sequences do not make a step of {}; make a "
+                            "new plan with `sluice plan`",
                             name, sequences, request.global_batch));
   }
   const Workload workload = model.workload(sequences);

@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "devices/base/error.h"
+#include "devices/base/format.h"
 #include "engine/config/keys.h"
 
 namespace sluice {
@@ -17,7 +18,7 @@ namespace {
 
 // What needs a second look after CLI11 has filled it in.
 struct Raw {
-  std::string model, prompt, prompt_tokens, machine, plan_file, threads, io;
+  std::string model, prompt, prompt_tokens, machine, plan_file, threads, io, dtype, max_shard;
 };
 
 [[noreturn]] void refuse(const std::string& what) { throw Error(ErrorKind::kConfig, what); }
@@ -139,6 +140,18 @@ void add_model_commands(CLI::App& app, Arguments& a, Raw& raw) {
   generate->add_option("--top-k", a.generate.top_k, "of the k likeliest; 0: all")
       ->check(CLI::Range(0, 1000000000));
   generate->add_option("--seed", a.generate.seed, "of the draws");
+  generate->add_option("--logits", a.generate.logits,
+                       "write what each token was drawn from: rows of fp32, one a token");
+
+  CLI::App* to_folder =
+      add_command(app, a, "export", "Writes a model as a Hugging Face folder, and reads it back.",
+                  "export runs/quickstart --out quickstart-bf16 --dtype bf16");
+  to_folder->add_option("MODEL", raw.model, "run directory or model folder")->required();
+  to_folder->add_option("--out", a.export_options.out, "the folder to make")->required();
+  to_folder->add_option("--dtype", raw.dtype, "fp32 or bf16 (default: as the weights are stored)");
+  to_folder->add_option("--max-shard-size", raw.max_shard, "of a file (default: 5GB)");
+  to_folder->add_flag("--overwrite", a.export_options.overwrite,
+                      "replace the model folder that is there");
 }
 
 // A file to read: "-" is standard input, which can be read once.
@@ -166,11 +179,24 @@ void set_verify(const Raw& raw, VerifyOptions& verify) {
   }
 }
 
+void set_export(const Raw& raw, ExportOptions& options) {
+  if (!raw.dtype.empty()) {
+    if (raw.dtype != "fp32" && raw.dtype != "bf16") {
+      refuse(fmt::format("--dtype {}: takes fp32 or bf16", raw.dtype));
+    }
+    options.dtype = raw.dtype == "fp32" ? DType::kFloat32 : DType::kBFloat16;
+  }
+  if (raw.max_shard.empty()) return;
+  options.max_shard = parse_bytes(raw.max_shard);
+  if (options.max_shard.value < 1) refuse("--max-shard-size must be at least a byte");
+}
+
 void finish(const Raw& raw, Arguments& a) {
   bool stdin_used = a.config == "-";
   if (!raw.machine.empty()) a.plan.machine = a.train.machine = input_of(raw.machine, stdin_used);
   if (!raw.plan_file.empty()) a.train.plan = input_of(raw.plan_file, stdin_used);
   set_verify(raw, a.verify);
+  set_export(raw, a.export_options);
   a.model = raw.model;
   if (!raw.prompt.empty() && !raw.prompt_tokens.empty()) {
     refuse("--prompt and --prompt-tokens say the same thing: give one of them");

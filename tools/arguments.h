@@ -26,8 +26,9 @@ struct Arguments {
   TrainOptions train;
   VerifyOptions verify;
   EvalOptions eval;
-  std::filesystem::path model;  // of generate
+  std::filesystem::path model;  // of generate, export
   GenerateOptions generate;
+  ExportOptions export_options;
 };
 
 // Nothing where help or the version was asked for and printed. Error{kConfig}: one

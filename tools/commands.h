@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/config/load_config.h"
+#include "engine/run/export_model.h"
 #include "engine/run/generate.h"
 #include "engine/run/train.h"
 #include "engine/run/verify.h"
@@ -51,5 +52,7 @@ struct EvalOptions {
 int run_eval(const EvalOptions& options);
 
 int run_generate(const std::filesystem::path& model, const GenerateOptions& options);
+
+int run_export(const std::filesystem::path& model, const ExportOptions& options);
 
 }  // namespace sluice

@@ -43,7 +43,7 @@ EvalInput eval_input(const EvalOptions& options, const LoadedConfig& loaded, boo
   input.length = config.data.seq_len;
   if (is_folder) {
     input.model = model_folder_of(options.what);
-    if (loaded.origin.at("data.seq_len") == "default") input.length = config.model.shape.context;
+    if (loaded.origin.at("data.seq_len") == "default") input.length = config.model.shape.longest();
     if (loaded.origin.at("train.dtype") == "default") input.dtype = DType::kFloat32;
     return input;
   }

@@ -21,6 +21,9 @@ int run(const Arguments& arguments) {
   if (arguments.command == "doctor") return run_doctor(arguments.doctor);
   if (arguments.command == "probe") return run_probe(arguments.probe);
   if (arguments.command == "generate") return run_generate(arguments.model, arguments.generate);
+  if (arguments.command == "export") {
+    return run_export(arguments.model, arguments.export_options);
+  }
   if (arguments.command == "eval") return run_eval(arguments.eval);
   const LoadedConfig loaded = load_config(arguments.config, arguments.flags);
   if (arguments.print_config) {

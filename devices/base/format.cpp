@@ -111,6 +111,16 @@ std::string format_count(double count) {
   return fmt::format("{:g}", count);
 }
 
+std::string printable(std::string_view text) {
+  constexpr std::size_t kMost = 80;
+  std::string out(text.substr(0, kMost));
+  for (char& c : out) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+  }
+  if (text.size() > kMost) out += "...";
+  return out;
+}
+
 Bytes parse_bytes(std::string_view text) {
   const std::optional<double> amount = parse_amount(text);
   if (!amount) {

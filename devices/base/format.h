@@ -17,6 +17,10 @@ std::string format_seconds(Seconds duration);  // "12.3 ms", "4.50 s", "2 h 05 m
 std::string format_rate(BytesPerSecond rate);  // "1.20 GB/s"
 std::string format_count(double count);        // "6.3 M", "1.24 B"; plain below 10,000
 
+// A name or text out of a stranger's file, fit for one line of a message: without
+// control characters, cut after 80 bytes.
+std::string printable(std::string_view text);
+
 // "64MiB", "1.5 GiB", "2GB", "4096". Not negative, a whole number of bytes after
 // rounding. Errors: kConfig that names what was expected.
 Bytes parse_bytes(std::string_view text);

@@ -7,10 +7,11 @@
 #include <algorithm>
 #include <fstream>
 #include <iostream>
-#include <iterator>
 #include <set>
 
 #include "devices/base/error.h"
+#include "devices/base/format.h"
+#include "devices/base/read_text.h"
 #include "engine/config/keys.h"
 #include "engine/config/resolve.h"
 #include "engine/config/value.h"
@@ -31,10 +32,6 @@ std::string as_written(const ConfigValue& value) {
   return std::visit(describe, value.value);
 }
 
-std::string read_all(std::istream& in) {
-  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-}
-
 // Entries of one source: unknown keys and keys set twice are refused.
 class Source {
  public:
@@ -46,7 +43,7 @@ class Source {
       if (key == nullptr) {
         throw Error(ErrorKind::kConfig,
                     fmt::format("{}: unknown key {}; the nearest is {}", entry.value.where,
-                                entry.key, nearest_key(entry.key)));
+                                printable(entry.key), nearest_key(entry.key)));
       }
       if (!seen.insert(key).second) {
         throw Error(ErrorKind::kConfig, fmt::format("{}: {} is set twice; keep one",
@@ -117,7 +114,8 @@ std::vector<ConfigFlag> take_config_flags(std::vector<std::string>& arguments) {
 LoadedConfig load_config(const std::filesystem::path& file, const std::vector<ConfigFlag>& flags) {
   if (file.empty()) return load_config_text("", "run", std::filesystem::current_path(), flags);
   if (file == "-") {
-    return load_config_text(read_all(std::cin), "stdin", std::filesystem::current_path(), flags);
+    return load_config_text(read_text(std::cin, "stdin", ErrorKind::kConfig), "stdin",
+                            std::filesystem::current_path(), flags);
   }
   std::ifstream in(file);
   if (!in || std::filesystem::is_directory(file)) {
@@ -126,8 +124,9 @@ LoadedConfig load_config(const std::filesystem::path& file, const std::vector<Co
         fmt::format("{}: no such config file, or not readable; give the path of a TOML file",
                     file.string()));
   }
-  LoadedConfig loaded = load_config_text(read_all(in), file.string(),
-                                         std::filesystem::absolute(file).parent_path(), flags);
+  LoadedConfig loaded =
+      load_config_text(read_text(in, file.string(), ErrorKind::kConfig), file.string(),
+                       std::filesystem::absolute(file).parent_path(), flags);
   loaded.name = file.stem().string();
   return loaded;
 }

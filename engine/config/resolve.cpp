@@ -102,6 +102,9 @@ void check_shape(const ModelShape& shape) {
     refuse(fmt::format("model.head_width {} times model.heads {} must be model.width {} in a gpt2",
                        shape.head_width, shape.heads, shape.width));
   }
+  if (shape.head_width > 256) {
+    refuse(fmt::format("model.head_width {} is not supported: at most 256", shape.head_width));
+  }
   if (shape.family == Family::kLlama && shape.head_width % 2 != 0) {
     refuse(fmt::format("model.head_width {} must be even for rotary positions", shape.head_width));
   }
@@ -113,6 +116,12 @@ void check_data(const RunConfig& config) {
     throw Error(ErrorKind::kData,
                 fmt::format("model.vocab is {}, but a byte may be 255: set it to at least 256",
                             shape.vocabulary));
+  }
+  if (shape.window > 0 && config.data.seq_len > shape.window) {
+    refuse(fmt::format(
+        "data.seq_len {} is longer than the sliding_window {} of {}: longer sequences are not "
+        "supported there",
+        config.data.seq_len, shape.window, (config.model.path / "config.json").string()));
   }
   if (config.data.seq_len > shape.context) {
     refuse(fmt::format("data.seq_len {} is longer than model.context {}", config.data.seq_len,
@@ -192,7 +201,7 @@ void resolve(LoadedConfig& loaded) {
     take_shape_of_folder(loaded);
   }
   if (config.data.seq_len == 0) {
-    config.data.seq_len = std::min(config.model.shape.context, kDefaultSeqLen);
+    config.data.seq_len = std::min(config.model.shape.longest(), kDefaultSeqLen);
   }
   check_shape(config.model.shape);
   check_data(config);

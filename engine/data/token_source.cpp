@@ -2,17 +2,14 @@
 // SPDX-FileCopyrightText: The Sluice developers
 #include "engine/data/token_source.h"
 
-#include <fcntl.h>
 #include <fmt/core.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <cstring>
 
 #include "devices/base/error.h"
+#include "engine/files/input_file.h"
 
 namespace sluice {
 namespace {
@@ -23,46 +20,6 @@ constexpr std::int64_t kBlock = 64 << 10;  // tokens read at a time
 [[noreturn]] void refuse(const std::filesystem::path& path, const std::string& what) {
   throw Error(ErrorKind::kData, fmt::format("{}: {}", path.string(), what));
 }
-
-// A descriptor that lives for one call: shards may be more than a process may
-// hold open, and opening costs microseconds.
-class ReadOnly {
- public:
-  // O_NONBLOCK: a FIFO is refused, not waited for.
-  explicit ReadOnly(const std::filesystem::path& path)
-      : path_(path), descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
-    if (descriptor_ < 0) refuse(path, with_errno("cannot be read", errno));
-  }
-  ~ReadOnly() { ::close(descriptor_); }
-  ReadOnly(const ReadOnly&) = delete;
-  ReadOnly& operator=(const ReadOnly&) = delete;
-
-  std::int64_t size() const {
-    struct stat status {};
-    if (::fstat(descriptor_, &status) != 0) refuse(path_, with_errno("cannot be read", errno));
-    if (!S_ISREG(status.st_mode)) refuse(path_, "is no regular file");
-    return status.st_size;
-  }
-
-  void read(std::int64_t offset, void* to, std::int64_t length) const {
-    auto* at = static_cast<char*>(to);
-    while (length > 0) {
-      const ssize_t got = ::pread(descriptor_, at, static_cast<std::size_t>(length), offset);
-      if (got < 0 && errno == EINTR) continue;
-      if (got < 0)
-        refuse(path_, with_errno(fmt::format("cannot be read at byte {}", offset), errno));
-      if (got == 0)
-        refuse(path_, fmt::format("ends at byte {}: it was cut since it was opened", offset));
-      at += got;
-      offset += got;
-      length -= got;
-    }
-  }
-
- private:
-  const std::filesystem::path& path_;
-  int descriptor_;
-};
 
 struct BinKind {
   std::int32_t magic, version;
@@ -95,8 +52,10 @@ void widen(const unsigned char* raw, std::span<std::int32_t> out) {
 
 }  // namespace
 
+// A file is open for one call: shards may be more than a process may hold open, and
+// opening costs microseconds.
 TokenSource::File TokenSource::open_file(const std::filesystem::path& path, TokenFormat format) {
-  const ReadOnly in(path);
+  const InputFile in(path);
   const std::int64_t size = in.size();
   if (size == 0) refuse(path, "is empty; leave it out of data.train and data.val");
   if (format == TokenFormat::kBytes) return {path, 0, size, 0, 1};
@@ -106,7 +65,7 @@ TokenSource::File TokenSource::open_file(const std::filesystem::path& path, Toke
                              size, kBinHeader));
   }
   std::array<std::int32_t, 3> header{};
-  in.read(0, header.data(), sizeof(header));
+  in.read(0, std::as_writable_bytes(std::span(header)));
   const int width = width_of_shard(path, header[0], header[1]);
   const std::int64_t stored = size - kBinHeader;
   if (header[2] < 0 || stored != std::int64_t{header[2]} * width) {
@@ -120,13 +79,15 @@ TokenSource::File TokenSource::open_file(const std::filesystem::path& path, Toke
 }
 
 void TokenSource::read_file(const File& file, std::int64_t first, std::span<std::int32_t> out) {
-  const ReadOnly in(file.path);
+  const InputFile in(file.path);
   std::array<unsigned char, 16 << 10> raw;  // on the stack: steps allocate nothing
   const std::size_t per_block = raw.size() / static_cast<std::size_t>(file.width);
   while (!out.empty()) {
     const std::span<std::int32_t> block = out.first(std::min(per_block, out.size()));
     const auto length = static_cast<std::int64_t>(block.size());
-    in.read(file.header + first * file.width, raw.data(), length * file.width);
+    in.read(file.header + first * file.width,
+            std::as_writable_bytes(
+                std::span(raw).first(block.size() * static_cast<std::size_t>(file.width))));
     if (file.width == 1) widen<std::uint8_t>(raw.data(), block);
     if (file.width == 2) widen<std::uint16_t>(raw.data(), block);
     if (file.width == 4) widen<std::uint32_t>(raw.data(), block);

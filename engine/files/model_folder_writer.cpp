@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <numeric>
 
 #include "devices/base/error.h"
 #include "engine/files/model_folder.h"
@@ -13,6 +14,39 @@ namespace sluice {
 namespace {
 
 namespace fs = std::filesystem;
+
+// What other programs need beside the weights.
+constexpr std::array<const char*, 11> kCompanions{"tokenizer.json",
+                                                  "tokenizer_config.json",
+                                                  "tokenizer.model",
+                                                  "vocab.json",
+                                                  "merges.txt",
+                                                  "special_tokens_map.json",
+                                                  "vocab.txt",
+                                                  "added_tokens.json",
+                                                  "chat_template.jinja",
+                                                  "generation_config.json",
+                                                  "preprocessor_config.json"};
+constexpr Bytes kLargestCompanion{256 << 20};
+
+void write_whole(const fs::path& path, std::string_view text) {
+  OutputFile out(path);
+  out.write(text);
+  out.sync();
+}
+
+void copy_companions(const fs::path& from, const fs::path& to) {
+  for (const char* name : kCompanions) {
+    if (!has_entry(from, name)) continue;
+    write_whole(to / name, InputFile(from, name).text(kLargestCompanion));
+  }
+}
+
+std::string dtype_of(const ModelFolderContent& content) {
+  return content.tensors.empty() ? "F32" : content.tensors.front().dtype;
+}
+
+}  // namespace
 
 std::vector<TensorHeader> missing_biases(const ModelShape& shape, DType dtype) {
   std::vector<TensorHeader> out;
@@ -30,23 +64,38 @@ std::vector<TensorHeader> missing_biases(const ModelShape& shape, DType dtype) {
   return out;
 }
 
-}  // namespace
+ModelFolderWriter::ModelFolderWriter(fs::path target, const ModelFolderContent& content)
+    : target_(std::move(target)),
+      partial_(target_.parent_path() / ("." + target_.filename().string() + ".partial")) {
+  start(content);
+}
 
 ModelFolderWriter::ModelFolderWriter(fs::path target, const ModelShape& shape, DType dtype,
-                                     std::vector<TensorHeader> tensors)
+                                     std::vector<TensorHeader> tensors, fs::path companions)
     : target_(std::move(target)),
       partial_(target_.parent_path() / ("." + target_.filename().string() + ".partial")) {
   for (TensorHeader& bias : missing_biases(shape, dtype)) {
     zeros_ += bias.size();
     tensors.push_back(std::move(bias));
   }
+  ModelFolderContent content{.shape = shape, .companions = std::move(companions)};
+  for (const TensorHeader& tensor : tensors) content.tensors.push_back(to_stored(tensor));
+  start(content);
+}
+
+void ModelFolderWriter::start(const ModelFolderContent& content) {
+  plan_shards(content);
   try {
     fs::remove_all(partial_);  // of a run that was killed
     fs::create_directory(partial_);
-    OutputFile config(partial_ / "config.json");
-    config.write(write_model_json(shape, dtype));
-    config.sync();
-    weights_ = std::make_unique<SafetensorsWriter>(partial_ / "model.safetensors", tensors);
+    const bool is_copy = !content.companions.empty();
+    const DType dtype = dtype_of(content) == "F32" ? DType::kFloat32 : DType::kBFloat16;
+    write_whole(partial_ / "config.json",
+                is_copy
+                    ? carry_model_json(content.companions, content.shape.tied, dtype_of(content))
+                    : write_model_json(content.shape, dtype));
+    if (is_copy) copy_companions(content.companions, partial_);
+    open_shard();
   } catch (const fs::filesystem_error& error) {
     throw Error(ErrorKind::kIo,
                 fmt::format("{}: cannot be written: {}", target_.string(), error.code().message()));
@@ -57,24 +106,77 @@ ModelFolderWriter::ModelFolderWriter(fs::path target, const ModelShape& shape, D
   }
 }
 
+// As many tensors to a file as fit, in their order.
+void ModelFolderWriter::plan_shards(const ModelFolderContent& content) {
+  for (const StoredTensor& tensor : content.tensors) {
+    if (shards_.empty() || shards_.back().left + tensor.size > content.max_shard) {
+      if (shards_.empty() || !shards_.back().tensors.empty()) shards_.emplace_back();
+    }
+    shards_.back().tensors.push_back(tensor);
+    shards_.back().left += tensor.size;
+  }
+  if (shards_.empty()) shards_.emplace_back();
+  for (std::size_t i = 0; i < shards_.size(); ++i) {
+    shards_[i].name = shards_.size() == 1
+                          ? "model.safetensors"
+                          : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards_.size());
+  }
+}
+
+void ModelFolderWriter::open_shard() {
+  const Shard& shard = shards_[shard_];
+  weights_ = std::make_unique<SafetensorsWriter>(partial_ / shard.name, shard.tensors);
+}
+
+void ModelFolderWriter::close_shard() {
+  weights_->finish();
+  weights_.reset();
+  if (++shard_ < shards_.size()) open_shard();
+}
+
 ModelFolderWriter::~ModelFolderWriter() {
   weights_.reset();
   std::error_code ignored;
   fs::remove_all(partial_, ignored);  // gone already after finish()
 }
 
-void ModelFolderWriter::write(std::span<const std::byte> bytes) { weights_->write(bytes); }
+void ModelFolderWriter::write(std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    SLUICE_CHECK(shard_ < shards_.size());
+    Bytes& left = shards_[shard_].left;
+    const auto part = bytes.first(std::min(bytes.size(), count(left)));
+    weights_->write(part);
+    left -= Bytes{static_cast<std::int64_t>(part.size())};
+    bytes = bytes.subspan(part.size());
+    if (left.value == 0) close_shard();
+  }
+}
 
-void ModelFolderWriter::finish() {
+fs::path ModelFolderWriter::sync() {
   constexpr std::array<std::byte, 4096> kZeros{};
   while (zeros_.value > 0) {
     const auto part = std::span(kZeros).first(std::min(kZeros.size(), count(zeros_)));
-    weights_->write(part);
+    write(part);
     zeros_ -= Bytes{static_cast<std::int64_t>(part.size())};
   }
-  weights_->finish();
-  weights_.reset();
+  while (shard_ < shards_.size()) close_shard();  // of tensors without bytes; or a bug: checked
+  if (shards_.size() > 1) {
+    Bytes total;
+    std::vector<std::pair<std::string, std::string>> files;
+    for (const Shard& shard : shards_) {
+      for (const StoredTensor& tensor : shard.tensors) {
+        files.emplace_back(tensor.name, shard.name);
+        total += tensor.size;
+      }
+    }
+    write_whole(partial_ / "model.safetensors.index.json", write_shard_index(files, total));
+  }
   sync_folder(partial_);
+  return partial_;
+}
+
+void ModelFolderWriter::finish() {
+  sync();
   replace_folder(partial_, target_);
 }
 

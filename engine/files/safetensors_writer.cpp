@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Sluice developers
+#include <fmt/format.h>
+
 #include <functional>
-#include <limits>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <set>
 
 #include "devices/base/error.h"
 #include "engine/files/safetensors.h"
@@ -11,21 +13,20 @@
 namespace sluice {
 namespace {
 
-const char* stored_name(DType dtype) { return dtype == DType::kFloat32 ? "F32" : "BF16"; }
-
 // The header with spaces behind it, so that the data begins 8-byte aligned.
-std::string header_text(const std::vector<TensorHeader>& tensors) {
-  nlohmann::ordered_json json;
-  json["__metadata__"] = {{"format", "pt"}};
+std::string header_text(const std::vector<StoredTensor>& tensors) {
+  std::string text = R"({"__metadata__":{"format":"pt"})";
+  std::set<std::string> names;
   std::int64_t at = 0;
-  for (const TensorHeader& tensor : tensors) {
-    SLUICE_CHECK(!json.contains(tensor.name));
-    const std::int64_t end = at + tensor.size().value;
-    json[tensor.name] = {
-        {"dtype", stored_name(tensor.dtype)}, {"shape", tensor.shape}, {"data_offsets", {at, end}}};
+  for (const StoredTensor& tensor : tensors) {
+    SLUICE_CHECK(names.insert(tensor.name).second);
+    const std::int64_t end = at + tensor.size.value;
+    const nlohmann::ordered_json entry = {
+        {"dtype", tensor.dtype}, {"shape", tensor.shape}, {"data_offsets", {at, end}}};
+    text += fmt::format(",{}:{}", nlohmann::json(tensor.name).dump(), entry.dump());
     at = end;
   }
-  std::string text = json.dump();
+  text += '}';
   text.resize(static_cast<std::size_t>(round_up(static_cast<std::int64_t>(text.size()), 8)), ' ');
   return text;
 }
@@ -36,14 +37,29 @@ std::int64_t TensorHeader::count() const {
   return std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>());
 }
 
+StoredTensor to_stored(const TensorHeader& tensor) {
+  return {.name = tensor.name,
+          .dtype = tensor.dtype == DType::kFloat32 ? "F32" : "BF16",
+          .shape = tensor.shape,
+          .size = tensor.size()};
+}
+
 SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path,
                                      const std::vector<TensorHeader>& tensors)
+    : SafetensorsWriter(path, [&] {
+        std::vector<StoredTensor> stored;
+        for (const TensorHeader& tensor : tensors) stored.push_back(to_stored(tensor));
+        return stored;
+      }()) {}
+
+SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path,
+                                     const std::vector<StoredTensor>& tensors)
     : file_(path) {
   const std::string header = header_text(tensors);
   const std::uint64_t length = header.size();
   file_.write(std::as_bytes(std::span(&length, 1)));
   file_.write(header);
-  for (const TensorHeader& tensor : tensors) left_ += tensor.size();
+  for (const StoredTensor& tensor : tensors) left_ += tensor.size;
 }
 
 void SafetensorsWriter::write(std::span<const std::byte> bytes) {

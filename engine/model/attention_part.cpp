@@ -38,6 +38,7 @@ void AttentionPart::rotate(const LayerCall& call, std::byte* qkv_rows, bool inve
                                  .x = qkv_rows,
                                  .stride = shape.qkv_width(),
                                  .theta = shape.rope_theta,
+                                 .scaling = shape.rope_scaling,
                                  .inverse = inverse,
                                  .dtype = dtype});
 }

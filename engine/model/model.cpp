@@ -72,7 +72,7 @@ Model make_model(const ModelShape& shape, const TrainingShape& training) {
   SLUICE_CHECK(shape.heads >= 1 && shape.head_width >= 1 && shape.vocabulary >= 1);
   SLUICE_CHECK(shape.kv_heads >= 1 && shape.heads % shape.kv_heads == 0);
   SLUICE_CHECK(shape.family == Family::kLlama || shape.kv_heads == shape.heads);
-  SLUICE_CHECK(training.length >= 1 && training.length <= shape.context);
+  SLUICE_CHECK(training.length >= 1 && training.length <= shape.longest());
   Model model;
   model.workload = [shape, training](std::int64_t sequences) {
     return make_workload(shape, training, sequences);

@@ -7,10 +7,12 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <optional>
 #include <random>
 
 #include "devices/base/error.h"
 #include "engine/files/model_json.h"
+#include "engine/files/output_file.h"
 #include "engine/run/evaluate.h"
 #include "engine/run/saved_model.h"
 
@@ -93,10 +95,12 @@ void generate(const std::filesystem::path& model, const GenerateOptions& options
   }
   if (options.prompt.empty()) throw Error(ErrorKind::kConfig, "the prompt is empty: give --prompt");
   const auto longest = std::min<std::int64_t>(
-      shape.context, static_cast<std::int64_t>(options.prompt.size()) + options.tokens);
+      shape.longest(), static_cast<std::int64_t>(options.prompt.size()) + options.tokens);
   SavedModel saved(folder, DType::kFloat32, 1, longest);
   std::vector<std::int32_t> text = options.prompt;
   std::mt19937_64 random(options.seed);
+  std::optional<OutputFile> logits;
+  if (!options.logits.empty()) logits.emplace(options.logits);
   for (std::int64_t i = 0; i < options.tokens; ++i) {
     const auto length = std::min<std::int64_t>(longest, static_cast<std::int64_t>(text.size()));
     const auto pass = saved.pass(1, length, ForwardOutput::kLogits);
@@ -110,6 +114,7 @@ void generate(const std::filesystem::path& model, const GenerateOptions& options
                               "sampled from",
                               folder.string()));
     }
+    if (logits) logits->write(std::as_bytes(ask.logits()));
     text.push_back(draw(ask.logits(), options, random));
     token(text.back());
   }

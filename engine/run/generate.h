@@ -17,10 +17,12 @@ struct GenerateOptions {
   double temperature = 0.8;  // 0: the likeliest token
   std::int64_t top_k = 0;    // 0: all
   std::uint64_t seed = 1;
+  std::filesystem::path logits;  // a file for what each token was drawn from, or empty
 };
 
 // Calls `token` with each new token as it is drawn. The model sees at most its
-// context. Determinism: the same options give the same tokens on one machine.
+// context. Logits are fp32, little endian, a row of the vocabulary for each token.
+// Determinism: the same options give the same tokens on one machine.
 // Errors: kData of the model; kConfig for a prompt token outside the vocabulary.
 void generate(const std::filesystem::path& model, const GenerateOptions& options,
               const std::function<void(std::int32_t)>& token);

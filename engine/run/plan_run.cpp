@@ -3,11 +3,11 @@
 #include <fmt/format.h>
 
 #include <fstream>
-#include <iterator>
 
 #include "devices/base/error.h"
 #include "devices/base/format.h"
 #include "devices/base/log.h"
+#include "devices/base/read_text.h"
 #include "devices/topology.h"
 #include "engine/model/model.h"
 #include "engine/run/limits.h"
@@ -17,14 +17,14 @@
 namespace sluice {
 namespace {
 
-std::string read_text(const std::filesystem::path& path) {
+std::string plan_text(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) {
     throw Error(ErrorKind::kConfig,
                 fmt::format("{}: cannot read the plan; make one with `sluice plan --json {}`",
                             path.string(), path.string()));
   }
-  return {std::istreambuf_iterator<char>(file), {}};
+  return read_text(file, path.string(), ErrorKind::kConfig);
 }
 
 // Asks a device with memory of its own what it has; a plan alone can do without the answer.
@@ -69,7 +69,7 @@ PlannedRun plan_run(const RunConfig& config, const TrainOptions& options,
   request.serial = request.serial || options.serial;
   if (options.plan) {
     const std::string name = options.plan->string();
-    Plan plan = replay_plan(parse_plan(read_text(*options.plan), name), run.model, request,
+    Plan plan = replay_plan(parse_plan(plan_text(*options.plan), name), run.model, request,
                             run.limits, run.machine);
     for (const Tier tier : kTiers) {
       const TierUse& use = plan.tiers[index_of(tier)];

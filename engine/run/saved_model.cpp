@@ -73,12 +73,13 @@ SavedModel::SavedModel(const std::filesystem::path& folder, DType dtype, std::in
   if (device == "auto" && extent_[index_of(Tier::kDevice)] > open.accelerator->capacity()) {
     open = lay_out(choose_device("host"), sequences, length);
   }
+  const Pass largest = build(sequences, length, ForwardOutput::kLogits);
+  check_folder(largest.workload, shape_, ModelFolderReader(folder));  // before memory is taken
   hardware_ = std::make_unique<Hardware>(
       std::move(open),
       HardwareOptions{.extent = extent_, .threads = effective_limits().cpu.threads});
-  const Pass largest = build(sequences, length, ForwardOutput::kLogits);
   StateAccess state(largest.workload, largest.program, hardware_->resources());
-  load_folder(largest.workload, folder, state);
+  load_folder(largest.workload, shape_, folder, state);
 }
 
 std::unique_ptr<SavedModel::Pass> SavedModel::pass(std::int64_t sequences, std::int64_t length,

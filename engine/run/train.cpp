@@ -197,7 +197,7 @@ class Run {
                         folder_.model().string()));
   }
 
-  void save() { save_folder(plan_.workload, config_.model.shape, state_, folder_.model()); }
+  void save() { save_folder(plan_.workload, config_.model, state_, folder_.model()); }
 
   const LoadedConfig& loaded_;
   const RunConfig& config_;
@@ -242,6 +242,7 @@ TrainResult train(const LoadedConfig& loaded, const TrainOptions& options) {
   if (const auto* infeasible = std::get_if<Infeasible>(&planned.result)) {
     throw_infeasible(*infeasible);
   }
+  check_start(std::get<Plan>(planned.result).workload, config.model);
   return Run(loaded, options, folder, planned, data, stop).go();
 }
 

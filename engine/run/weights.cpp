@@ -2,10 +2,14 @@
 // SPDX-FileCopyrightText: The Sluice developers
 #include "engine/run/weights.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <vector>
 
-#include "engine/files/model_folder.h"
+#include "devices/base/error.h"
+#include "devices/base/log.h"
+#include "engine/files/model_json.h"
 #include "engine/model/initial_values.h"
 
 namespace sluice {
@@ -23,37 +27,73 @@ void for_tensors(const FlatParameter& flat, std::int64_t begin, std::int64_t end
   }
 }
 
+// The folder that a run began with brings tokenizer and config; a run does not lose its
+// model because somebody has moved that folder since.
+std::filesystem::path companions_of(const ModelChoice& model) {
+  if (model.path.empty()) return {};
+  try {
+    if (read_model_json(model.path) == model.shape) return model.path;
+  } catch (const Error& error) {
+    log_warn(fmt::format("{}; the model is saved without that folder's tokenizer", error.what()));
+    return {};
+  }
+  log_warn(fmt::format("{}: is another model now; the model is saved without its tokenizer",
+                       model.path.string()));
+  return {};
+}
+
 }  // namespace
 
-void load_folder(const Workload& workload, const std::filesystem::path& folder,
-                 StateAccess& state) {
+void check_folder(const Workload& workload, const ModelShape& shape,
+                  const ModelFolderReader& reader) {
+  std::vector<std::string> names;
+  for (const FlatParameter& flat : workload.flats) {
+    for (const TensorSpec& tensor : flat.tensors) {
+      reader.require(tensor.name, tensor.shape);
+      names.push_back(tensor.name);
+    }
+  }
+  for (const TensorHeader& bias : missing_biases(shape, workload.compute)) {
+    names.push_back(bias.name);
+  }
+  reader.check_no_others(names, shape.tied);
+}
+
+void load_folder(const Workload& workload, const ModelShape& shape,
+                 const std::filesystem::path& folder, StateAccess& state) {
   const ModelFolderReader reader(folder);
+  check_folder(workload, shape, reader);
   for (std::size_t f = 0; f < workload.flats.size(); ++f) {
     const FlatParameter& flat = workload.flats[f];
-    // One tensor at a time is held whole.
-    std::vector<float> values;
-    std::size_t held = flat.tensors.size();
+    // Straight from the file into the block that goes to its tier.
     state.load(static_cast<int>(f), [&](std::int64_t first, std::span<float> out) {
       std::fill(out.begin(), out.end(), 0.0F);
       const std::int64_t end = first + static_cast<std::int64_t>(out.size());
       for_tensors(flat, first, end, [&](std::size_t t, std::int64_t from, std::int64_t to) {
         const TensorSpec& tensor = flat.tensors[t];
-        if (held != t) {
-          values.resize(static_cast<std::size_t>(tensor.count));
-          reader.read(tensor.name, tensor.shape, values);
-          held = t;
-        }
-        std::copy(values.begin() + (from - tensor.offset), values.begin() + (to - tensor.offset),
-                  out.begin() + (from - first));
+        reader.read(reader.require(tensor.name, tensor.shape), from - tensor.offset,
+                    out.subspan(static_cast<std::size_t>(from - first),
+                                static_cast<std::size_t>(to - from)));
       });
     });
   }
 }
 
+void check_start(const Workload& workload, const ModelChoice& model) {
+  if (model.path.empty()) return;
+  const std::string dropout = dropout_in(model.path);
+  if (!dropout.empty()) {
+    log_info(fmt::format("{}: {}: dropout is not offered, training goes without",
+                         (model.path / "config.json").string(), dropout));
+  }
+  if (model.init == ModelStart::kRandom) return;
+  check_folder(workload, model.shape, ModelFolderReader(model.path));
+}
+
 void load_start(const Workload& workload, const ModelChoice& model, std::uint64_t seed,
                 StateAccess& state) {
   if (!model.path.empty() && model.init != ModelStart::kRandom) {
-    return load_folder(workload, model.path, state);
+    return load_folder(workload, model.shape, model.path, state);
   }
   for (std::size_t f = 0; f < workload.flats.size(); ++f) {
     const int flat = static_cast<int>(f);
@@ -63,7 +103,7 @@ void load_start(const Workload& workload, const ModelChoice& model, std::uint64_
   }
 }
 
-void save_folder(const Workload& workload, const ModelShape& shape, StateAccess& state,
+void save_folder(const Workload& workload, const ModelChoice& model, StateAccess& state,
                  const std::filesystem::path& target) {
   std::vector<TensorHeader> headers;
   for (const FlatParameter& flat : workload.flats) {
@@ -71,7 +111,7 @@ void save_folder(const Workload& workload, const ModelShape& shape, StateAccess&
       headers.push_back({.name = tensor.name, .dtype = workload.compute, .shape = tensor.shape});
     }
   }
-  ModelFolderWriter writer(target, shape, workload.compute, headers);
+  ModelFolderWriter writer(target, model.shape, workload.compute, headers, companions_of(model));
   const std::int64_t width = size_of(workload.compute);
   for (std::size_t f = 0; f < workload.flats.size(); ++f) {
     state.read(static_cast<int>(f), StatePart::kWeight,

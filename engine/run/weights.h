@@ -2,26 +2,39 @@
 // SPDX-FileCopyrightText: The Sluice developers
 #pragma once
 
-// Weights between model folders and the tiers that a plan gave them.
+// Weights between model folders and the tiers that a plan gave them. They move in
+// blocks of a MiB: memory beside the plan's does not grow with the model.
 
 #include <filesystem>
 
 #include "engine/config/run_config.h"
+#include "engine/files/model_folder.h"
 #include "offload/state_access.h"
 
 namespace sluice {
 
-// The start of a run: the weights of config.path, or random ones from `seed`.
+// What is known of a start before memory is taken for it: check_folder of model.path,
+// and a line where its dropout is left out. Errors: kData of the model folder.
+void check_start(const Workload& workload, const ModelChoice& model);
+
+// The start of a run: the weights of model.path, or random ones from `seed`.
 // Errors: kData of the model folder.
 void load_start(const Workload& workload, const ModelChoice& model, std::uint64_t seed,
                 StateAccess& state);
 
 // The weights of a model folder. Errors: kData.
-void load_folder(const Workload& workload, const std::filesystem::path& folder, StateAccess& state);
+void load_folder(const Workload& workload, const ModelShape& shape,
+                 const std::filesystem::path& folder, StateAccess& state);
+
+// That the folder holds every tensor of the model in its shape, and no others. Reads no
+// weights. Errors: kData.
+void check_folder(const Workload& workload, const ModelShape& shape,
+                  const ModelFolderReader& reader);
 
 // Writes a Hugging Face folder at `target`, whole or not at all, in the compute
-// type. Errors: kIo; an older folder there stays.
-void save_folder(const Workload& workload, const ModelShape& shape, StateAccess& state,
+// type. What came with model.path beside the weights goes along. Errors: kIo; an older
+// folder there stays.
+void save_folder(const Workload& workload, const ModelChoice& model, StateAccess& state,
                  const std::filesystem::path& target);
 
 }  // namespace sluice

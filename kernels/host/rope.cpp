@@ -54,7 +54,7 @@ void run_on_host(Workers& workers, const Rope& a) {
   SLUICE_CHECK(a.length >= 1);
   std::array<double, kMaxHalf> frequency;
   for (std::int64_t i = 0; i < half; ++i) {
-    frequency[static_cast<std::size_t>(i)] = rope_frequency(a.theta, i, a.head_width);
+    frequency[static_cast<std::size_t>(i)] = rope_frequency(a.theta, a.scaling, i, a.head_width);
   }
   // By position, not by row: the sines of a position serve all its sequences.
   for_chunks(workers, std::min(a.length, a.tokens), 8, [&](std::int64_t begin, std::int64_t end) {

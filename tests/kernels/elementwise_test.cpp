@@ -7,6 +7,7 @@
 
 #include "devices/workers.h"
 #include "kernels/host_kernels.h"
+#include "kernels/rope_math.h"
 #include "tests/support/activation_ref.h"
 #include "tests/support/kernel_tensor.h"
 
@@ -171,6 +172,51 @@ TEST(Rope, RotatesPairsByThePositionInTheSequenceAndBack) {
     run_on_host(workers, rope);
     EXPECT_TRUE(close(x, before, dtype == DType::kFloat32 ? 1e-6 : 0x1p-8));
   }
+}
+
+// Hugging Face's rope_type "llama3": with the numbers of Llama 3.1, whose 64 pairs have
+// wavelengths on both sides of its limits and between them.
+TEST(Rope, ScalesFrequenciesAsLlama3Does) {
+  const RopeScaling scaling{
+      .factor = 8, .low_factor = 1, .high_factor = 4, .original_context = 8192};
+  int kept = 0;
+  int stretched = 0;
+  for (int i = 0; i < 64; ++i) {
+    const double plain = std::pow(500000.0, -2.0 * i / 128);
+    const double wavelength = 2 * M_PI / plain;
+    double expected = plain;
+    if (wavelength > 8192.0 / 1) {
+      expected = plain / 8;
+      ++stretched;
+    } else if (wavelength >= 8192.0 / 4) {
+      const double smooth = (8192 / wavelength - 1) / (4 - 1);
+      expected = (1 - smooth) * plain / 8 + smooth * plain;
+    } else {
+      ++kept;
+    }
+    EXPECT_NEAR(rope_frequency(500000.0F, scaling, i, 128), expected, 1e-15 * plain) << i;
+  }
+  EXPECT_GT(kept, 0);
+  EXPECT_GT(stretched, 0);
+  EXPECT_LT(kept + stretched, 64);
+
+  // The kernel turns by them: far from the plain angle at position 1000.
+  Workers workers(1);
+  Tensor x(1001, 128, DType::kFloat32, 0);
+  x.randomize(1);
+  const std::vector<double> before = x.values();
+  run_on_host(workers, Rope{.tokens = 1001,
+                            .length = 1001,
+                            .heads = 1,
+                            .head_width = 128,
+                            .x = x.data(),
+                            .stride = x.stride(),
+                            .theta = 500000.0F,
+                            .scaling = scaling});
+  const std::size_t low = std::size_t{1000} * 128 + 40;
+  const double angle = 1000 * rope_frequency(500000.0F, scaling, 40, 128);
+  EXPECT_NEAR(x.values()[low], before[low] * std::cos(angle) - before[low + 64] * std::sin(angle),
+              1e-6);
 }
 
 }  // namespace

@@ -96,7 +96,7 @@ TEST(Replay, RefusesAnEditedDecisionByName) {
   EXPECT_NE(refusal(placed).find("edited"), std::string::npos);
   auto batches = plan;
   batches["placement"]["sequences"] = 3;
-  EXPECT_NE(refusal(batches).find("does not divide"), std::string::npos);
+  EXPECT_NE(refusal(batches).find("do not make a step"), std::string::npos);
 }
 
 // Whatever a config fixes, its own plan is replayed under it, and under another choice

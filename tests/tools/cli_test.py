@@ -3,10 +3,12 @@
 """The `sluice` command as a user meets it: runs, files, exit codes, one-line refusals."""
 
 import json
+import math
 import os
 import pathlib
 import resource
 import signal
+import struct
 import subprocess
 import tempfile
 import time
@@ -184,6 +186,88 @@ class Train(Folder):
             self.assertIn(word, last)
 
 
+def gpt2_folder(folder, vocab=256, width=16, layers=1):
+    """A gpt2 of Hugging Face whose weights are all 0, as holes in its file."""
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({
+        "model_type": "gpt2", "n_layer": layers, "n_embd": width, "n_head": 2, "n_positions": 32,
+        "vocab_size": vocab, "attn_pdrop": 0.1, "eos_token_id": 7}))
+    (folder / "tokenizer.json").write_text("{}")
+    shapes = {"wte.weight": [vocab, width], "wpe.weight": [32, width]}
+    for i in range(layers):
+        for name, shape in {
+                "ln_1": [width], "ln_2": [width], "attn.c_attn": [width, 3 * width],
+                "attn.c_proj": [width, width], "mlp.c_fc": [width, 4 * width],
+                "mlp.c_proj": [4 * width, width]}.items():
+            shapes[f"h.{i}.{name}.weight"] = shape
+            shapes[f"h.{i}.{name}.bias"] = shape[-1:]
+    shapes |= {"ln_f.weight": [width], "ln_f.bias": [width]}
+    header, at = {}, 0
+    for name, shape in shapes.items():
+        size = 4 * math.prod(shape)
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [at, at + size]}
+        at += size
+    text = json.dumps(header).encode()
+    path = folder / "model.safetensors"
+    path.write_bytes(struct.pack("<Q", len(text)) + text)
+    os.truncate(path, 8 + len(text) + at)
+    return at
+
+
+class Models(Folder):
+    def test_loading_takes_no_memory_beside_the_plan(self):
+        size = gpt2_folder(self.path / "hub", vocab=50000, width=640)
+        self.assertGreater(size, 120 << 20)
+        words = ["--model.path", "hub", "--data.train", '["text.txt"]', "--data.seq_len", 16,
+                 "--train.steps", 1, "--train.global_batch", 1, "--train.dtype", "fp32",
+                 "--place.optimizer", "storage", "--limits.storage", "2GiB", "--limits.threads", 1]
+        planned = self.sluice("plan", *words, "--json", "-")
+        self.assertEqual(planned.returncode, 0, planned.stderr)
+        tiers = json.loads(planned.stdout)["tiers"]
+        peak = sum(tiers[t]["peak_bytes"] for t in ("device", "host"))
+        environment = dict(os.environ, XDG_CACHE_HOME=str(self.path / "cache"))
+        with subprocess.Popen([BINARY, "train", *map(str, words), "--dry-run"], cwd=self.path,
+                              env=environment, stderr=subprocess.PIPE, text=True) as process:
+            talk = process.stderr.read()
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        self.assertEqual(process.returncode, 0, talk)
+        self.assertIn("attn_pdrop 0.1: dropout is not offered", talk)
+        if BINARY.parent.name in ("dev", "tsan"):
+            return  # sanitizers keep shadow memory of their own
+        self.assertLessEqual(usage.ru_maxrss * 1024, peak + (64 << 20))
+
+    def test_export_writes_a_folder_that_trains_on(self):
+        gpt2_folder(self.path / "hub")
+        words = ["--data.train", '["text.txt"]', "--data.seq_len", 16, "--train.steps", 2,
+                 "--train.global_batch", 2, "--train.dtype", "fp32", "--run-dir"]
+        done = self.sluice("train", "--model.path", "hub", *words, "run")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        done = self.sluice("export", "run", "--out", "out/", "--max-shard-size", "4kB")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        names = {path.name for path in (self.path / "out").iterdir()}
+        self.assertLess({"config.json", "tokenizer.json", "model.safetensors.index.json"}, names)
+        self.assertNotIn("model.safetensors", names)
+        config = json.loads((self.path / "out/config.json").read_text())
+        self.assertEqual((config["eos_token_id"], config["dtype"], config["tie_word_embeddings"]),
+                         (7, "float32", True))
+        losses = []
+        for model in ("run", "out"):
+            done = self.sluice("eval", model, "--data", "text.txt", "--data.seq_len", 16,
+                               "--json", "-")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            losses.append(json.loads(done.stdout)["loss"])
+        self.assertEqual(*losses)
+        done = self.sluice("export", "out", "--out", "out", "--dtype", "bf16", "--overwrite")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        config = json.loads((self.path / "out/config.json").read_text())
+        self.assertEqual(config["dtype"], "bfloat16")
+        self.assertFalse((self.path / "out/model.safetensors.index.json").exists())
+        done = self.sluice("train", "--model.path", "out", *words, "again")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertFalse([p for p in self.path.iterdir() if p.name.startswith(".")])
+
+
 class Refusals(Folder):
     def check(self, words, code, *parts):
         before = {p for p in self.path.rglob("*") if "cache" not in p.parts}
@@ -228,6 +312,31 @@ class Refusals(Folder):
         self.check(["eval", "nowhere"], 2)
         self.check(["generate", "nowhere"], 4, "nowhere")
 
+    def test_models(self):
+        gpt2_folder(self.path / "hub")
+        words = ["train", "--model.path", "hub", "--data.train", '["text.txt"]', "--data.seq_len",
+                 16, "--train.steps", 1]
+        self.check([*words, "--model.layers", 2], 2, "--model.layers is 2", "config.json has 1")
+        path = self.path / "hub" / "model.safetensors"
+        os.truncate(path, path.stat().st_size - 4)
+        self.check(words, 4, "model.safetensors", "the file has")
+        self.check(["eval", "hub", "--data", "text.txt"], 4, "model.safetensors")
+        self.check(["export", "hub", "--out", "out"], 4, "model.safetensors")
+        self.write("hub/config.json", "{")
+        self.check(words, 4, "config.json", "not JSON")
+
+    def test_exports(self):
+        gpt2_folder(self.path / "hub")
+        self.check(["export", "hub", "--out", "hub"], 2, "hub", "--overwrite")
+        (self.path / "mine").mkdir()
+        self.write("mine/letter.txt", "dear")
+        self.check(["export", "hub", "--out", "mine", "--overwrite"], 2, "mine", "no model folder")
+        self.check(["export", "hub", "--out", "nowhere/out"], 6, "nowhere")
+        self.check(["export", "hub", "--out", "out", "--dtype", "fp8"], 2, "--dtype fp8")
+        self.check(["export", "hub"], 2, "--out")
+        (self.path / "hub" / "merges.txt").symlink_to(self.path / "text.txt")
+        self.check(["export", "hub", "--out", "out"], 4, "merges.txt", "symbolic link")
+
     def test_storage(self):
         words = ["train", "run.toml", "--place.optimizer", "storage", "--limits.storage_path"]
         self.check([*words, "/dev/shm"], 6, "tmpfs")
@@ -250,7 +359,8 @@ class Refusals(Folder):
 
 class Help(Folder):
     def test_every_command_has_help_with_an_example(self):
-        for command in ("doctor", "probe", "plan", "train", "verify", "eval", "generate"):
+        for command in ("doctor", "probe", "plan", "train", "verify", "eval", "generate",
+                        "export"):
             done = self.sluice(command, "--help")
             self.assertEqual(done.returncode, 0)
             self.assertIn(f"Example: sluice {command}", done.stdout)

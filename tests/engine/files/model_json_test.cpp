@@ -99,7 +99,7 @@ TEST(ModelJson, WhatWeDoNotComputeIsRefused) {
   const std::string gpt2_json = write_model_json(gpt2(), DType::kFloat32);
   bad("not json", {"config.json", "no", "JSON"});
   bad("[]", {"JSON object"});
-  bad(R"({"model_type": "gemma3"})", {"gemma3", "gpt2, llama and qwen2"});
+  bad(R"({"model_type": "gemma3"})", {"gemma3", "gpt2, llama, mistral and qwen2"});
   bad(R"({"model_type": "gpt2"})", {"n_layer", "missing"});
   bad(with(gpt2_json, R"("n_head": "three")"), {"n_head"});
   bad(with(gpt2_json, R"("n_head": 0)"), {"n_head is 0"});

@@ -37,9 +37,9 @@ TEST(Safetensors, WhatIsWrittenIsReadBack) {
   EXPECT_EQ(tensors[1].size.value, 0);
   EXPECT_EQ(tensors[2].dtype, "BF16");
   std::vector<float> out(3);
-  read_safetensors_floats(folder / "m", tensors[2], 0, out);
+  read_safetensors_floats(InputFile(folder / "m"), tensors[2], 0, out);
   EXPECT_EQ(out, (std::vector<float>{1, -2, 0.5F}));
-  read_safetensors_floats(folder / "m", tensors[0], 1, out);
+  read_safetensors_floats(InputFile(folder / "m"), tensors[0], 1, out);
   EXPECT_EQ(out, (std::vector<float>{2, 3, 4}));
 }
 
@@ -61,7 +61,7 @@ TEST(Safetensors, HalfPrecisionOfTheHubIsRead) {
   folder.write("m", with_length(header, bytes_of_numbers<std::uint16_t>(
                                             {0x3c00, 0xc000, 0x0001, 0x7bff, 0x7c00, 0x7e00})));
   std::vector<float> out(6);
-  read_safetensors_floats(folder / "m", read_safetensors_header(folder / "m")[0], 0, out);
+  read_safetensors_floats(InputFile(folder / "m"), read_safetensors_header(folder / "m")[0], 0, out);
   EXPECT_EQ(out[0], 1.0F);
   EXPECT_EQ(out[1], -2.0F);
   EXPECT_EQ(out[2], std::ldexp(1.0F, -24));
@@ -83,7 +83,7 @@ TEST(Safetensors, EveryBrokenFileIsRefused) {
   bad(bytes_of_numbers<std::uint64_t>({1000}) + "{}", "a header of 1000 bytes in a file of 10");
   bad(bytes_of_numbers<std::uint64_t>({~0ULL}) + "{}", "corrupt");
   bad(with_length("[1]", ""), "no JSON object");
-  bad(with_length("{oops", ""), "no JSON object");
+  bad(with_length("{oops", ""), "not JSON at byte 2");
   bad(with_length(entry(R"("shape":[1],"data_offsets":[0,4])"), four), "tensor a");
   bad(with_length(entry(R"("dtype":"F32","shape":"x","data_offsets":[0,4])"), four), "tensor a");
   bad(with_length(entry(R"("dtype":"Q4","shape":[1],"data_offsets":[0,4])"), four), "dtype Q4");

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#include "engine/files/input_file.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "devices/base/error.h"
+#include "devices/base/format.h"
+
+namespace sluice {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Without O_NONBLOCK, opening a FIFO waits for somebody to write to it.
+constexpr int kFlags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+
+[[noreturn]] void refuse(const fs::path& path, const std::string& what) {
+  throw Error(ErrorKind::kData, fmt::format("{}: {}", path.string(), what));
+}
+
+bool is_plain_name(const std::string& name) {
+  const auto is_bad = [](char c) { return c == '/' || static_cast<unsigned char>(c) < 0x20; };
+  return !name.empty() && name != "." && name != ".." && std::ranges::none_of(name, is_bad);
+}
+
+// One component without links cannot leave the folder: what openat2 with
+// RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS promises, on every kernel.
+int open_inside(const fs::path& folder, const std::string& name) {
+  const int at = ::open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (at < 0) return -1;
+  const int descriptor = ::openat(at, name.c_str(), kFlags | O_NOFOLLOW);
+  const int error = errno;
+  ::close(at);
+  errno = error;
+  return descriptor;
+}
+
+fs::path checked(const fs::path& folder, const std::string& name) {
+  if (is_plain_name(name)) return folder / name;
+  refuse(folder, fmt::format("\"{}\" is no name of a file in this folder", printable(name)));
+}
+
+}  // namespace
+
+InputFile::InputFile(const fs::path& path)
+    : path_(path), descriptor_(::open(path.c_str(), kFlags)) {
+  check_kind();
+}
+
+InputFile::InputFile(const fs::path& folder, const std::string& name)
+    : path_(checked(folder, name)), descriptor_(open_inside(folder, name)) {
+  if (descriptor_ < 0 && errno == ELOOP) {
+    refuse(path_,
+           "is a symbolic link, which is not followed here; where the files of a download cache "
+           "are links, make a copy with cp -rL");
+  }
+  check_kind();
+}
+
+void InputFile::check_kind() {
+  if (descriptor_ < 0) refuse(path_, with_errno("no such file, or not readable", errno));
+  struct stat status {};
+  if (::fstat(descriptor_, &status) == 0 && S_ISREG(status.st_mode)) {
+    size_ = status.st_size;
+    return;
+  }
+  ::close(std::exchange(descriptor_, -1));
+  refuse(path_, "is no regular file");
+}
+
+InputFile::~InputFile() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+InputFile::InputFile(InputFile&& other) noexcept
+    : path_(std::move(other.path_)),
+      descriptor_(std::exchange(other.descriptor_, -1)),
+      size_(std::exchange(other.size_, 0)) {}
+
+void InputFile::read(std::int64_t offset, std::span<std::byte> into) const {
+  while (!into.empty()) {
+    const ssize_t got = ::pread(descriptor_, into.data(), into.size(), offset);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) {
+      throw Error(
+          ErrorKind::kIo,
+          with_errno(fmt::format("{}: cannot be read at byte {}", path_.string(), offset), errno));
+    }
+    if (got == 0) {
+      refuse(path_, fmt::format("ends at byte {}: it was cut since it was opened", offset));
+    }
+    offset += got;
+    into = into.subspan(static_cast<std::size_t>(got));
+  }
+}
+
+std::string InputFile::text(Bytes most) const {
+  if (size_ > most.value) {
+    refuse(path_, fmt::format("{} bytes are too many: at most {}", size_, most.value));
+  }
+  std::string text(static_cast<std::size_t>(size_), '\0');
+  read(0, std::as_writable_bytes(std::span(text)));
+  return text;
+}
+
+bool has_entry(const fs::path& folder, const std::string& name) {
+  struct stat status {};
+  return ::lstat((folder / name).c_str(), &status) == 0;
+}
+
+}  // namespace sluice

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#include "engine/run/export_model.h"
+
+#include <fmt/format.h>
+#include <xxhash.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "devices/base/bf16.h"
+#include "devices/base/error.h"
+#include "devices/base/format.h"
+#include "devices/storage/file_system.h"
+#include "engine/files/input_file.h"
+#include "engine/files/model_json.h"
+#include "engine/model/model.h"
+#include "engine/run/weights.h"
+
+namespace sluice {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::int64_t kBlock = 256 << 10;  // elements at a time
+
+std::int64_t elements_of(const StoredTensor& tensor) {
+  return tensor.size.value / stored_width(tensor.dtype);
+}
+
+// Its tensors alone: one sequence of one token.
+Workload workload_of(const ModelShape& shape) { return make_model(shape, {}).workload(1); }
+
+// Calls act(bytes) with all of a tensor as it is to be written.
+template <typename Act>
+void for_blocks(const ExportSource& source, std::size_t index, const StoredTensor& target,
+                Act act) {
+  const StoredTensor& held = source.tensors[index];
+  const std::int64_t elements = elements_of(held);
+  const std::int64_t width = stored_width(target.dtype);
+  std::vector<std::byte> bytes(static_cast<std::size_t>(std::min(kBlock, elements) * width));
+  std::vector<float> floats;
+  for (std::int64_t first = 0; first < elements; first += kBlock) {
+    const std::int64_t length = std::min(kBlock, elements - first);
+    const auto block = std::span(bytes).first(static_cast<std::size_t>(length * width));
+    if (held.dtype == target.dtype) {
+      source.bytes(index, first * width, block);
+    } else {
+      floats.resize(static_cast<std::size_t>(length));
+      source.floats(index, first, floats);
+      if (target.dtype == "F32") {
+        std::ranges::copy(std::as_bytes(std::span(floats)), block.begin());
+      } else {
+        auto* to = reinterpret_cast<bf16*>(block.data());
+        std::ranges::transform(floats, to, [](float x) { return to_bf16(x); });
+      }
+    }
+    act(std::span<const std::byte>(block));
+  }
+}
+
+struct FreeHash {
+  void operator()(XXH3_state_t* state) const noexcept { XXH3_freeState(state); }
+};
+
+class Hash {
+ public:
+  Hash() : state_(XXH3_createState()) { XXH3_64bits_reset(state_.get()); }
+  void add(std::span<const std::byte> bytes) {
+    XXH3_64bits_update(state_.get(), bytes.data(), bytes.size());
+  }
+  std::uint64_t value() const { return XXH3_64bits_digest(state_.get()); }
+
+ private:
+  std::unique_ptr<XXH3_state_t, FreeHash> state_;
+};
+
+// What a later program will find is what was meant to be there.
+void read_back(const fs::path& folder, const ModelFolderContent& content,
+               const std::vector<std::uint64_t>& hashes) {
+  const auto refuse = [&](const std::string& what) {
+    throw Error(ErrorKind::kIo, fmt::format("{}: read back, {} is not what was written: is the "
+                                            "drive sound?",
+                                            folder.string(), what));
+  };
+  if (read_model_json(folder) != content.shape) refuse("config.json");
+  const ModelFolderReader reader(folder);
+  std::vector<std::byte> bytes(static_cast<std::size_t>(4 * kBlock));
+  for (std::size_t i = 0; i < content.tensors.size(); ++i) {
+    const StoredTensor& tensor = reader.require(content.tensors[i].name, content.tensors[i].shape);
+    Hash hash;
+    for (std::int64_t first = 0; first < tensor.size.value; first += std::ssize(bytes)) {
+      const auto block = std::span(bytes).first(
+          static_cast<std::size_t>(std::min(std::ssize(bytes), tensor.size.value - first)));
+      reader.read_bytes(tensor, first, block);
+      hash.add(block);
+    }
+    if (hash.value() != hashes[i] || tensor.dtype != content.tensors[i].dtype) {
+      refuse("tensor " + tensor.name);
+    }
+  }
+}
+
+// An older folder is replaced whole, so it must be one that an export made.
+void check_target(const fs::path& out, bool overwrite) {
+  std::error_code ignored;
+  if (!fs::exists(fs::symlink_status(out, ignored))) return;
+  if (!overwrite) {
+    throw Error(ErrorKind::kConfig, fmt::format("{}: is there already; --overwrite replaces it, or "
+                                                "give another --out",
+                                                out.string()));
+  }
+  const bool is_folder = fs::is_directory(fs::symlink_status(out, ignored));
+  if (is_folder && (fs::is_empty(out, ignored) || has_entry(out, "config.json"))) return;
+  throw Error(ErrorKind::kConfig,
+              fmt::format("{}: is no model folder (config.json), so it is not replaced: give "
+                          "another --out",
+                          out.string()));
+}
+
+fs::path folder_named(const fs::path& out) {
+  const fs::path whole = fs::absolute(out).lexically_normal();
+  return whole.has_filename() ? whole : whole.parent_path();
+}
+
+}  // namespace
+
+ExportSource folder_source(const fs::path& folder) {
+  ExportSource source{.shape = read_model_json(folder), .companions = folder};
+  const auto reader = std::make_shared<const ModelFolderReader>(folder);
+  const Workload workload = workload_of(source.shape);
+  check_folder(workload, source.shape, *reader);
+  std::vector<const StoredTensor*> held;
+  const auto add = [&](const std::string& name, const std::vector<std::int64_t>& shape) {
+    held.push_back(&reader->require(name, shape));
+    source.tensors.push_back(*held.back());
+    source.tensors.back().name = name;  // with the prefix that it may lack in the file
+  };
+  for (const FlatParameter& flat : workload.flats) {
+    for (const TensorSpec& tensor : flat.tensors) add(tensor.name, tensor.shape);
+  }
+  for (const TensorHeader& bias : missing_biases(source.shape, DType::kFloat32)) {
+    add(bias.name, bias.shape);
+  }
+  source.floats = [reader, held](std::size_t index, std::int64_t first, std::span<float> out) {
+    reader->read(*held[index], first, out);
+  };
+  source.bytes = [reader, held](std::size_t index, std::int64_t first, std::span<std::byte> out) {
+    reader->read_bytes(*held[index], first, out);
+  };
+  return source;
+}
+
+ExportResult export_model(const ExportSource& source, const ExportOptions& options) {
+  const fs::path out = folder_named(options.out);
+  check_target(out, options.overwrite);
+  ModelFolderContent content{
+      .shape = source.shape, .companions = source.companions, .max_shard = options.max_shard};
+  ExportResult result;
+  for (StoredTensor tensor : source.tensors) {
+    const std::int64_t elements = elements_of(tensor);
+    if (options.dtype) {
+      const TensorHeader header{tensor.name, *options.dtype, tensor.shape};
+      tensor = to_stored(header);
+    }
+    result.parameters += elements;
+    result.size += tensor.size;
+    content.tensors.push_back(std::move(tensor));
+  }
+  const Bytes free = free_space(out.parent_path());
+  if (free < result.size) {
+    throw Error(ErrorKind::kNoFit,
+                fmt::format("{}: the model takes {}, {} are free there", out.string(),
+                            format_bytes(result.size), format_bytes(free)));
+  }
+  ModelFolderWriter writer(out, content);
+  std::vector<std::uint64_t> hashes;
+  for (std::size_t i = 0; i < content.tensors.size(); ++i) {
+    Hash hash;
+    for_blocks(source, i, content.tensors[i], [&](std::span<const std::byte> bytes) {
+      hash.add(bytes);
+      writer.write(bytes);
+    });
+    hashes.push_back(hash.value());
+  }
+  read_back(writer.sync(), content, hashes);
+  writer.finish();
+  return result;
+}
+
+}  // namespace sluice

@@ -6,8 +6,8 @@
 # Everything that must hold before a change lands. Stages: structure (format, arrows of
 # the includes, headers alone), release with all tests, AddressSanitizer and
 # UndefinedBehaviorSanitizer on the labels unit and fault, ThreadSanitizer on the label
-# threads, one iteration of each benchmark. --all adds clang-tidy and runs every label
-# under every sanitizer. Ends with one line `N passed, N failed`; exit 1 if any failed.
+# threads, one iteration of each benchmark. --all adds clang-tidy, the fuzzers of
+# tools/fuzz.sh, and runs every label under every sanitizer. Ends with one line `N passed, N failed`; exit 1 if any failed.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -81,6 +81,7 @@ if $all; then
   stage "clang-tidy" one tidy
   stage "dev: all tests" build_and_test dev "" -E "$structure"
   stage "tsan: all tests" build_and_test tsan "" -E "$structure"
+  stage "fuzzers: 30 s each" one tools/fuzz.sh 30
 else
   stage "dev: unit, fault" build_and_test dev "sluice_tests_unit sluice_tests_fault" \
     -L '^(unit|fault)$' -E "$structure"

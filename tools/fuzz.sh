@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 seconds=${1:-30}
 [[ $seconds =~ ^[1-9][0-9]*$ ]] || { echo "usage: tools/fuzz.sh [SECONDS [TARGET...]]" >&2; exit 2; }
 shift || true
-tools/build.sh fuzz
+tools/build.sh fuzz --target sluice_fuzz
 targets=("$@")
 if [ $# -eq 0 ]; then
   for file in tests/fuzz/*_target.cpp; do

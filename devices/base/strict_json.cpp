@@ -36,14 +36,16 @@ class Checker final : public nlohmann::json_sax<Json> {
   bool binary(Json::binary_t&) override {
     return tell([&] { events_.other(); });
   }
+  // Of numbers with a sign alone; -0 is a float to most readers.
   bool number_integer(std::int64_t value) override {
+    if (value == 0) return tell([&] { events_.other(); });
     return tell([&] { events_.integer(value); });
   }
   bool number_unsigned(std::uint64_t value) override {
     if (value > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
       return tell([&] { events_.other(); });
     }
-    return number_integer(static_cast<std::int64_t>(value));
+    return tell([&] { events_.integer(static_cast<std::int64_t>(value)); });
   }
   bool string(std::string& value) override {
     return tell([&] { events_.text(value); });

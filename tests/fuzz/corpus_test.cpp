@@ -93,7 +93,7 @@ std::vector<std::string> target_names() {
 }
 
 INSTANTIATE_TEST_SUITE_P(Targets, Corpus, testing::ValuesIn(target_names()),
-                         [](const auto& info) { return info.param; });
+                         [](const auto& made) { return made.param; });
 
 TEST(Corpus, EveryFolderHasItsTarget) {
   for (const auto& entry :

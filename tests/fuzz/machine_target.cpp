@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Sluice developers
 #include "devices/machine_file.h"
+#include "devices/machine_text.h"
 #include "tests/fuzz/fuzz_target.h"
 
 namespace sluice {

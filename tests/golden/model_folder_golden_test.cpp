@@ -33,7 +33,8 @@ nlohmann::json expected_losses() {
 
 std::vector<std::string> fixture_names() {
   std::vector<std::string> names;
-  for (const auto& [name, loss] : expected_losses().items()) names.push_back(name);
+  const nlohmann::json losses = expected_losses();
+  for (const auto& [name, loss] : losses.items()) names.push_back(name);
   return names;
 }
 
@@ -76,7 +77,7 @@ TEST_P(ModelFolderGolden, IsExportedBitForBitInAnyShards) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Folders, ModelFolderGolden, testing::ValuesIn(fixture_names()),
-                         [](const auto& info) { return info.param; });
+                         [](const auto& made) { return made.param; });
 
 }  // namespace
 }  // namespace sluice

@@ -190,7 +190,7 @@ def gpt2_folder(folder, vocab=256, width=16, layers=1):
     """A gpt2 of Hugging Face whose weights are all 0, as holes in its file."""
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps({
-        "model_type": "gpt2", "n_layer": layers, "n_embd": width, "n_head": 2, "n_positions": 32,
+        "model_type": "gpt2", "n_layer": layers, "n_embd": width, "n_head": 4, "n_positions": 32,
         "vocab_size": vocab, "attn_pdrop": 0.1, "eos_token_id": 7}))
     (folder / "tokenizer.json").write_text("{}")
     shapes = {"wte.weight": [vocab, width], "wpe.weight": [32, width]}

@@ -38,7 +38,7 @@ TEST(HostileFiles, SafetensorsAreRefused) {
   const std::vector<Case> cases = {
       {"", "too short"},
       {std::string(9, '\0'), "too short"},
-      {bytes_of_numbers<std::uint64_t>({0}) + "{}", "no JSON object"},
+      {bytes_of_numbers<std::uint64_t>({0}) + "{}", "not JSON"},
       {bytes_of_numbers<std::uint64_t>({~std::uint64_t{0}}) + "{}", "a header of 1844"},
       {bytes_of_numbers<std::uint64_t>({std::uint64_t{1} << 63}) + "{}", "a header of 9223"},
       {bytes_of_numbers<std::uint64_t>({3}) + "{}", "a header of 3 bytes"},
@@ -64,6 +64,7 @@ TEST(HostileFiles, SafetensorsAreRefused) {
       {tensor(R"("dtype":"F32","shape":{},"data_offsets":[0,4])"), "tensor a: shape"},
       {tensor(R"("dtype":"F32","shape":[[1]],"data_offsets":[0,4])"), "tensor a: shape"},
       {tensor(R"("dtype":"F32","shape":[1.0],"data_offsets":[0,4])"), "tensor a: shape"},
+      {tensor(R"("dtype":"F32","shape":[0],"data_offsets":[0,-0])", ""), "data_offsets"},
       {tensor(R"("dtype":"F32","shape":[-1],"data_offsets":[0,4])"), "shape is negative"},
       {tensor(R"("dtype":"F32","shape":[18446744073709551615],"data_offsets":[0,4])"), "shape"},
       {tensor(R"("dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0])", ""),
@@ -98,7 +99,7 @@ TEST(HostileFiles, IndexesAreRefused) {
   const auto map = [](const std::string& inner) { return "{\"weight_map\":{" + inner + "}}"; };
   const std::vector<Case> cases = {
       {"", "not JSON at byte"},
-      {"[]", "no JSON object"},
+      {"[]", "not a JSON object"},
       {"{}", "no weight_map"},
       {R"({"weight_map":"a.safetensors"})", "weight_map is no object"},
       {R"({"weight_map":[]})", "weight_map is no object"},

@@ -107,6 +107,65 @@ TEST(ModelFolder, NamesWithoutThePrefixAreFound) {
   EXPECT_TRUE(ModelFolderReader(folder / "model").has("transformer.wte.weight"));
 }
 
+// GPT-2 on the hub has masks beside its weights, other models have tensors that change
+// what they compute.
+TEST(ModelFolder, TensorsThatNobodyReadsAreConstantsOrRefused) {
+  const ScratchFolder folder;
+  const auto with = [&](const std::string& other) {
+    SafetensorsWriter writer(folder / "model.safetensors",
+                             std::vector<TensorHeader>{{"wte.weight", DType::kFloat32, {1}},
+                                                       {other, DType::kFloat32, {1}}});
+    const std::vector<float> two(2);
+    writer.write(std::as_bytes(std::span(two)));
+    writer.finish();
+    return ModelFolderReader(folder.path());
+  };
+  const std::vector<std::string> names = {"transformer.wte.weight"};
+  for (const char* constant :
+       {"h.0.attn.bias", "h.0.attn.masked_bias", "model.layers.0.self_attn.rotary_emb.inv_freq"}) {
+    with(constant).check_no_others(names, /*tied=*/false);
+  }
+  with("lm_head.weight").check_no_others(names, /*tied=*/true);
+  for (const char* other : {"lm_head.weight", "h.0.attn.q_norm.weight"}) {
+    expect_error(ErrorKind::kData, {"model.safetensors", other, "no place"},
+                 [&] { with(other).check_no_others(names, /*tied=*/false); });
+  }
+}
+
+TEST(ModelFolder, IsWrittenInShardsNoLargerThanAskedFor) {
+  const ScratchFolder folder;
+  ModelFolderContent content{.shape = small_gpt2(), .max_shard = {16}};
+  for (const std::string name : {"a", "b", "big", "c"}) {
+    content.tensors.push_back(to_stored({name, DType::kFloat32, {name == "big" ? 8 : 2}}));
+  }
+  ModelFolderWriter writer(folder / "model", content);
+  const std::vector<float> values = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13};
+  writer.write(std::as_bytes(std::span(values)));
+  writer.finish();
+  const auto shard = [&](int n) {
+    return read_safetensors_header(
+        folder / ("model/model-0000" + std::to_string(n) + "-of-00003.safetensors"));
+  };
+  EXPECT_EQ(shard(1).size(), 2U);
+  EXPECT_EQ(shard(2).at(0).name, "big");
+  EXPECT_EQ(shard(3).at(0).name, "c");
+  std::vector<float> c(2);
+  ModelFolderReader(folder / "model").read("c", {2}, c);
+  EXPECT_EQ(c, (std::vector<float>{12, 13}));
+}
+
+TEST(ModelFolder, WhatStandsBesideTheWeightsComesAlong) {
+  const ScratchFolder folder;
+  write_model(folder / "model", 3);
+  folder.write("model/tokenizer.json", "{1}");
+  folder.write("model/secret.txt", "not ours");
+  ModelFolderWriter writer(folder / "copy",
+                           {.shape = small_gpt2(), .companions = folder / "model"});
+  writer.finish();
+  EXPECT_EQ(text_of(folder / "copy/tokenizer.json"), "{1}");
+  EXPECT_FALSE(std::filesystem::exists(folder / "copy/secret.txt"));
+}
+
 TEST(ModelFolder, ShardsAreFoundByTheirIndex) {
   const ScratchFolder folder;
   for (const std::string name : {"a", "b"}) {

@@ -4,6 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <nlohmann/json.hpp>
+
+#include "engine/config/load_config.h"
 #include "tests/engine/scratch.h"
 
 namespace sluice {
@@ -47,6 +50,13 @@ TEST(ModelJson, EveryShapeIsReadBackAsWritten) {
   shapes.push_back(llama());
   shapes.back().qkv_bias = true;
   shapes.back().tied = true;
+  shapes.push_back(shapes.back());
+  shapes.back().window = 32;
+  shapes.push_back(llama());
+  shapes.back().window = 32;
+  shapes.push_back(llama());
+  shapes.back().rope_scaling = {
+      .factor = 32, .low_factor = 1, .high_factor = 4, .original_context = 8192};
   for (const ModelShape& shape : shapes) {
     EXPECT_TRUE(read(write_model_json(shape, DType::kBFloat16)) == shape)
         << write_model_json(shape, DType::kBFloat16);
@@ -88,12 +98,84 @@ TEST(ModelJson, ReadsBothSpellingsOfQwen2) {
   EXPECT_TRUE(four.qkv_bias && four.tied);
 }
 
+TEST(ModelJson, ReadsBothSpellingsOfLlama3) {
+  const std::string common =
+      R"({"model_type": "llama", "hidden_size": 2048, "num_hidden_layers": 16,
+      "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 64, "vocab_size": 128256,
+      "intermediate_size": 8192, "max_position_embeddings": 131072, "attention_dropout": 0.0,
+      "tie_word_embeddings": true, "pretraining_tp": 1, "attention_bias": false, )";
+  const std::string numbers = R"("factor": 32.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0,
+      "original_max_position_embeddings": 8192, "rope_type": "llama3")";
+  const ModelShape four =
+      read(common + R"("rope_theta": 500000.0, "rope_scaling": {)" + numbers + "}}");
+  const ModelShape five =
+      read(common + R"("rope_parameters": {"rope_theta": 500000.0, )" + numbers + "}}");
+  EXPECT_TRUE(four == five);
+  EXPECT_EQ(
+      four.rope_scaling,
+      (RopeScaling{.factor = 32, .low_factor = 1, .high_factor = 4, .original_context = 8192}));
+  EXPECT_EQ(four.rope_theta, 500000.0F);
+  EXPECT_EQ(four.head_width, 64);
+}
+
+TEST(ModelJson, AWindowCountsWhereItIsUsed) {
+  const auto model = [](const std::string& type, const std::string& fields) {
+    return read(R"({"model_type": ")" + type + R"(", "hidden_size": 64, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 128,
+        "max_position_embeddings": 32768, "vocab_size": 1000)" +
+                fields + "}");
+  };
+  EXPECT_EQ(model("mistral", "").window, 4096);  // transformers' default
+  EXPECT_EQ(model("mistral", R"(, "sliding_window": null)").longest(), 32768);
+  EXPECT_EQ(model("mistral", R"(, "sliding_window": 512)").longest(), 512);
+  const std::string at_512 = R"(, "sliding_window": 512)";
+  EXPECT_EQ(model("qwen2", at_512 + R"(, "use_sliding_window": false)").window, 0);
+  const std::string used = at_512 + R"(, "use_sliding_window": true)";
+  EXPECT_EQ(model("qwen2", used + R"(, "max_window_layers": 1)").window, 512);
+  EXPECT_EQ(model("qwen2", used + R"(, "max_window_layers": 2)").window, 0);  // no layer left
+  EXPECT_EQ(
+      model("qwen2", used + R"(, "layer_types": ["full_attention", "sliding_attention"])").window,
+      512);
+}
+
+TEST(ModelJson, SequencesLongerThanAWindowAreRefused) {
+  const ScratchFolder folder;
+  ModelShape shape = llama();
+  shape.window = 32;
+  folder.write("model/config.json", write_model_json(shape, DType::kFloat32));
+  const auto load = [&](const std::string& length) {
+    return load_config_text("model.path = \"model\"\ndata.seq_len = " + length, "a.toml",
+                            folder.path(), {});
+  };
+  EXPECT_EQ(load("32").config.data.seq_len, 32);
+  EXPECT_EQ(load("0").config.data.seq_len, 32);
+  expect_error(ErrorKind::kConfig, {"data.seq_len 33", "sliding_window 32", "config.json"},
+               [&] { load("33"); });
+}
+
+TEST(ModelJson, ACopyKeepsWhatIsNotOurs) {
+  const ScratchFolder folder;
+  folder.write("config.json", R"({"model_type": "gpt2", "n_layer": 1, "n_embd": 8, "n_head": 2,
+      "n_positions": 16, "vocab_size": 256, "bos_token_id": 5, "resid_pdrop": 0.1, "mine": [1],
+      "attn_pdrop": 0, "torch_dtype": "float32", "auto_map": {"AutoModel": "evil.Model"}})");
+  const auto copy = nlohmann::json::parse(carry_model_json(folder.path(), true, "BF16"));
+  EXPECT_EQ(copy.at("bos_token_id"), 5);
+  EXPECT_EQ(copy.at("mine"), nlohmann::json::parse("[1]"));
+  EXPECT_EQ(copy.at("torch_dtype"), "bfloat16");
+  EXPECT_EQ(copy.at("dtype"), "bfloat16");
+  EXPECT_EQ(copy.at("tie_word_embeddings"), true);
+  EXPECT_FALSE(copy.contains("auto_map"));
+  EXPECT_EQ(dropout_in(folder.path()), "resid_pdrop 0.1");
+}
+
 TEST(ModelJson, WhatWeDoNotComputeIsRefused) {
   const auto bad = [](const std::string& json, const std::vector<std::string>& parts) {
     expect_error(ErrorKind::kData, parts, [&] { read(json); });
   };
   const auto with = [](const std::string& json, const std::string& field) {
-    return json.substr(0, json.rfind('}')) + ", " + field + "}";
+    auto whole = nlohmann::json::parse(json);
+    whole.update(nlohmann::json::parse("{" + field + "}"));
+    return whole.dump();
   };
   const std::string llama_json = write_model_json(llama(), DType::kFloat32);
   const std::string gpt2_json = write_model_json(gpt2(), DType::kFloat32);
@@ -107,8 +189,9 @@ TEST(ModelJson, WhatWeDoNotComputeIsRefused) {
   bad(with(gpt2_json, R"("activation_function": "relu")"), {"relu"});
   bad(with(gpt2_json, R"("scale_attn_by_inverse_layer_idx": true)"), {"inverse_layer"});
   bad(with(llama_json, R"("hidden_act": "gelu")"), {"hidden_act"});
-  bad(with(llama_json, R"("rope_scaling": {"factor": 8})"), {"rope_scaling"});
-  bad(with(llama_json, R"("rope_parameters": {"rope_type": "llama3"})"), {"rope_type"});
+  bad(with(llama_json, R"("rope_scaling": {"rope_type": "yarn"})"), {"rope_scaling", "yarn"});
+  bad(with(llama_json, R"("rope_parameters": {"rope_type": "llama3"})"),
+      {"rope_parameters", "original_max_position_embeddings"});
   bad(with(llama_json, R"("attention_bias": true)"), {"attention_bias"});
   bad(with(llama_json, R"("num_key_value_heads": 2)"), {"num_key_value_heads"});
   expect_error(ErrorKind::kData, {"/nowhere/config.json"}, [] { read_model_json("/nowhere"); });

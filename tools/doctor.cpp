@@ -12,6 +12,7 @@
 #include "devices/base/format.h"
 #include "devices/machine_file.h"
 #include "devices/storage.h"
+#include "devices/storage/stale_swap.h"
 #include "devices/topology.h"
 #include "engine/run/limits.h"
 #include "tools/commands.h"
@@ -85,6 +86,17 @@ void examine_storage(const std::filesystem::path& folder, std::vector<Finding>& 
   found.push_back(try_storage(trial.path(), StorageBackend::kThreads, "threads", another));
 }
 
+// Swap files in the storage folder and in run directories below it.
+void examine_swap_files(const std::filesystem::path& folder, std::vector<Finding>& found) {
+  for (const FoundSwapFile& file : find_swap_files(folder)) {
+    Finding finding{"swap file", describe(file), ""};
+    if (file.state == FoundSwapFile::State::kStale) {
+      finding.mend = fmt::format("sluice clean {}", file.path.string());
+    }
+    found.push_back(finding);
+  }
+}
+
 std::vector<Finding> examine_machine(const MachineLimits& limits) {
   std::vector<Finding> found;
   utsname system{};
@@ -116,6 +128,7 @@ std::vector<Finding> examine(const std::filesystem::path& storage) {
   const MachineLimits limits = effective_limits();
   std::vector<Finding> found = examine_machine(limits);
   examine_storage(storage, found);
+  if (std::filesystem::exists(storage)) examine_swap_files(storage, found);
   const std::filesystem::path cached = cached_machine_path(limits);
   const bool probed = std::filesystem::exists(cached);
   found.push_back({"machine file", probed ? cached.string() : "none: forecasts rest on defaults",

@@ -16,6 +16,7 @@ namespace {
 int run(const Arguments& arguments) {
   set_quiet(arguments.quiet);
   if (arguments.command == "doctor") return run_doctor(arguments.doctor);
+  if (arguments.command == "clean") return run_clean(arguments.clean);
   if (arguments.command == "probe") return run_probe(arguments.probe);
   if (arguments.command == "generate") return run_generate(arguments.model, arguments.generate);
   if (arguments.command == "eval") return run_eval(arguments.eval);

@@ -40,14 +40,14 @@ class ThreadStorage final : public Storage {
             std::uint64_t cookie) override {
     const auto size = static_cast<std::int64_t>(memory.size());
     check_transfer(*file_, offset, memory.data(), size);
-    queue_.add(/*write=*/false, offset, memory.data(), size, listener, cookie);
+    queue_.add(/*write=*/false, SwapFile::kData + offset, memory.data(), size, listener, cookie);
   }
   void write(Bytes offset, std::span<const std::byte> memory, Listener& listener,
              std::uint64_t cookie) override {
     const auto size = static_cast<std::int64_t>(memory.size());
     check_transfer(*file_, offset, memory.data(), size);
-    queue_.add(/*write=*/true, offset, const_cast<std::byte*>(memory.data()), size, listener,
-               cookie);
+    queue_.add(/*write=*/true, SwapFile::kData + offset, const_cast<std::byte*>(memory.data()),
+               size, listener, cookie);
   }
   void sync() override { file_->sync(); }
 

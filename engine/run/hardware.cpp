@@ -22,7 +22,8 @@ Hardware::Hardware(const Machine& machine, const HardwareOptions& options)
   if (options.extent[index_of(Tier::kStorage)].value > 0) {
     storage_ = open_storage({.folder = options.storage_folder,
                              .size = options.extent[index_of(Tier::kStorage)],
-                             .backend = options.io});
+                             .backend = options.io,
+                             .checksum = options.checksum});
   }
   device_ = accelerator_->reserve_device(size(Tier::kDevice));
   host_ = accelerator_->reserve_host(size(Tier::kHost));

@@ -71,7 +71,8 @@ class Run {
         hardware_(planned.machine, {.extent = extents(),
                                     .threads = threads_of(config_.limits, effective_limits()),
                                     .storage_folder = storage_folder(),
-                                    .io = backend_of(config_.limits.io)}),
+                                    .io = backend_of(config_.limits.io),
+                                    .checksum = config_.limits.storage_checksum}),
         state_(plan_.workload, plan_.program, hardware_.resources()) {}
 
   TrainResult go() {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "devices/base/error.h"
+#include "devices/storage/retries.h"
 #include "devices/storage/transfer_queue.h"
 
 namespace sluice {
@@ -60,14 +61,18 @@ class ThreadStorage final : public Storage {
   }
 
   std::exception_ptr move_bytes(Block block) const {
+    Retries retries;
     while (block.size > 0) {
       const auto size = static_cast<std::size_t>(block.size);
       const ssize_t moved = block.write
                                 ? pwrite(file_->descriptor(), block.memory, size, block.offset)
                                 : pread(file_->descriptor(), block.memory, size, block.offset);
-      if (moved < 0 && (errno == EINTR || errno == EAGAIN)) continue;
-      if (moved <= 0) return block_error(*file_, block, moved < 0 ? errno : 0);
-      block.advance(moved);
+      const int error_number = moved < 0 ? errno : 0;
+      if (moved < 0 && retries.again(error_number)) continue;
+      // The rest of a short transfer must start aligned; a crumb is moved once more.
+      const std::int64_t whole = moved - moved % SwapFile::kAlignment.value;
+      if (whole <= 0) return block_error(*file_, block, error_number);
+      block.advance(whole);
     }
     return nullptr;
   }

@@ -11,7 +11,7 @@ namespace sluice {
 std::optional<std::string> DriveWatch::observe(Bytes moved, Seconds busy) {
   if (moved.value == 0 || busy.count() <= 0) return std::nullopt;
   const double now = static_cast<double>(moved.value) / busy.count();
-  if (pace_ == 0 || now * kSlower >= pace_) {
+  if (pace_ == 0 || now * kSlower >= pace_ || busy < kWorth) {
     pace_ = pace_ == 0 ? now : 0.8 * pace_ + 0.2 * now;
     slow_steps_ = 0;
     return std::nullopt;

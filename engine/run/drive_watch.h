@@ -16,9 +16,11 @@ namespace sluice {
 
 class DriveWatch {
  public:
-  // Slow: so many steps in a row at less than 1/kSlower of the pace before.
+  // Slow: so many steps in a row at less than 1/kSlower of the pace before, each busy for
+  // kWorth at least.
   static constexpr int kSteps = 3;
   static constexpr double kSlower = 4;
+  static constexpr Seconds kWorth{0.05};
 
   explicit DriveWatch(std::string lane) : lane_(std::move(lane)) {}
 

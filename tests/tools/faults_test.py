@@ -26,7 +26,7 @@ heads = 4
 train = ["text.txt"]
 seq_len = 16
 [train]
-steps = 12
+steps = 60
 global_batch = 2
 micro_batch = 1
 dtype = "fp32"
@@ -40,7 +40,7 @@ threads = 2
 [eval]
 sequences = 1
 [log]
-every = 1
+every = 100
 digest = true
 trace = "none"
 """
@@ -122,7 +122,7 @@ class Faults(unittest.TestCase):
     def test_transfers_that_fail_for_once_change_no_digest(self):
         for io in self.back_ends():
             points = TRANSIENT[io]
-            done = self.train(";".join(f"{point}=0.02" for point in points), "--limits.io", io)
+            done = self.train(";".join(f"{point}=0.05" for point in points), "--limits.io", io)
             self.goes_on(done)
             struck = self.struck()
             for point in points:
@@ -141,7 +141,7 @@ class Faults(unittest.TestCase):
 
     def test_without_io_uring_threads_do_the_same_with_one_warning(self):
         for reason in ("EPERM", "ENOSYS", "EOPNOTSUPP", "ENOMEM"):
-            done = self.train(f"ring_setup.{reason}=1", "--train.steps", 12)
+            done = self.train(f"ring_setup.{reason}=1", "--limits.io", "auto")
             self.goes_on(done, ["storage without io_uring"])
             self.assertEqual(self.struck(), {f"ring_setup.{reason}": 1})
 

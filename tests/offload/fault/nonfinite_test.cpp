@@ -16,6 +16,8 @@
 namespace sluice {
 namespace {
 
+constexpr int kBlocks = 3;
+
 struct Place {
   Access access;          // what the operation reads
   std::size_t operation;  // before which it is planted
@@ -30,7 +32,10 @@ std::vector<Place> places(const Program& program, const std::string& kind) {
       const Access& access = program.accesses[o.first_access + operand];
       if (operand < o.access_count && access.exists()) found.push_back({access, i});
     };
-    const bool layer = o.kind == OperationKind::kForward || o.kind == OperationKind::kBackward;
+    // Of the blocks: not every row of the embedding is used.
+    const bool layer =
+        (o.kind == OperationKind::kForward || o.kind == OperationKind::kBackward) && o.layer > 0 &&
+        o.layer <= kBlocks;
     if (kind == "gradient" && o.kind == OperationKind::kRound) add(RoundOperands::kAccumulator);
     if (kind == "weight" && layer) add(LayerOperands::kWeights);
     if (kind == "activation" && layer) add(LayerOperands::kInput);
@@ -83,7 +88,7 @@ TEST_F(NonFinite, DeferredUpdatesLeaveTheStateOfTheStepBefore) {
     for (const char* kind : {"gradient", "activation", "weight"}) {
       const std::vector<Place> all = places(program, kind);
       ASSERT_FALSE(all.empty()) << kind;
-      for (std::size_t i = 0; i < 50; ++i) {
+      for (std::size_t i = 0; i < 34; ++i) {
         const Place& place = all[i * 7 % all.size()];
         const float value = kValues[i % 3];
         const RunResult result = run(program, 2, &place, value, static_cast<std::uint32_t>(5 * i));

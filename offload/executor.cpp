@@ -65,16 +65,11 @@ class Executor::Impl {
   void run(std::int64_t first, StepListener& listener) {
     begin_run(first, listener);
     std::vector<std::thread> threads;
-    if (options_.serial) {
-      threads.emplace_back([this] { guarded(nullptr, [this] { run_serially(); }); });
-    } else {
-      for (LaneState& state : lanes_) {
-        if (state.size > 0) {
-          threads.emplace_back([this, &state] { guarded(&state, [&] { run_lane(state); }); });
-        }
-      }
-    }
-    guarded(nullptr, [this] { collect(); });
+    // A thread that cannot be started is a failure like any other: the others end with it.
+    guarded(nullptr, [&] {
+      start_lanes(threads);
+      collect();
+    });
     for (std::thread& thread : threads) thread.join();
     for (LaneState& state : lanes_) settle(state);
     if (failure_ != nullptr) std::rethrow_exception(failure_);
@@ -84,6 +79,17 @@ class Executor::Impl {
 
  private:
   struct LaneState;
+
+  void start_lanes(std::vector<std::thread>& threads) {
+    if (options_.serial) {
+      threads.emplace_back([this] { guarded(nullptr, [this] { run_serially(); }); });
+      return;
+    }
+    for (LaneState& state : lanes_) {
+      if (state.size == 0) continue;
+      threads.emplace_back([this, &state] { guarded(&state, [&] { run_lane(state); }); });
+    }
+  }
 
   // Completions of a storage lane: out of order in, a prefix out.
   struct InFlight final : Storage::Listener {

@@ -7,6 +7,7 @@
 
 #include "devices/base/error.h"
 #include "devices/base/log.h"
+#include "devices/base/out_of_memory.h"
 #include "tools/arguments.h"
 #include "tools/output.h"
 
@@ -53,6 +54,7 @@ int fail(int code, const std::string& what) {
 }
 
 int main_of(std::vector<std::string> words) {
+  exit_where_memory_is_refused();
   try {
     const std::optional<Arguments> arguments = parse_arguments(std::move(words));
     const int code = arguments ? run(*arguments) : 0;

@@ -28,7 +28,8 @@ class Retries {
       case EIO:
       case ECANCELED:
         if (++failed_ > kFailed) return false;
-        std::this_thread::sleep_for(std::chrono::milliseconds(1 << (2 * failed_)));  // 340 in all
+        std::this_thread::sleep_for(
+            std::chrono::milliseconds(1 << (2 * failed_ - 2)));  // 85 in all
         return true;
       default:
         return false;

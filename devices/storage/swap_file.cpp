@@ -19,6 +19,7 @@
 #include "devices/base/format.h"
 #include "devices/base/log.h"
 #include "devices/storage/file_system.h"
+#include "devices/storage/retries.h"
 #include "devices/storage/stale_swap.h"
 
 namespace sluice {
@@ -158,9 +159,10 @@ bool SwapFile::write_header() {
   } block;
   encode(header_, block.bytes);
   ssize_t written = 0;
+  Retries retries;
   do {
     written = pwrite(descriptor_, block.bytes.data(), block.bytes.size(), 0);
-  } while (written < 0 && (errno == EINTR || errno == EAGAIN));
+  } while (written < 0 && retries.again(errno));
   if (written < 0 && errno == EINVAL && direct_) return false;
   if (written != static_cast<ssize_t>(block.bytes.size())) {
     const int error_number = written < 0 ? errno : ENOSPC;

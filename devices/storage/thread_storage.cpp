@@ -21,12 +21,14 @@ namespace {
 class ThreadStorage final : public Storage {
  public:
   ThreadStorage(std::unique_ptr<SwapFile> file, int threads) : file_(std::move(file)) {
-    for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { serve(); });
+    try {
+      for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { serve(); });
+    } catch (...) {
+      stop();  // those that were started, where the next one has no memory
+      throw;
+    }
   }
-  ~ThreadStorage() override {
-    queue_.close();
-    for (std::thread& thread : threads_) thread.join();
-  }
+  ~ThreadStorage() override { stop(); }
   ThreadStorage(const ThreadStorage&) = delete;
   ThreadStorage& operator=(const ThreadStorage&) = delete;
 
@@ -53,6 +55,11 @@ class ThreadStorage final : public Storage {
   void sync() override { file_->sync(); }
 
  private:
+  void stop() {
+    queue_.close();
+    for (std::thread& thread : threads_) thread.join();
+  }
+
   void serve() {
     while (const std::optional<Block> block = queue_.take()) {
       queue_.finish(*block, move_bytes(*block));

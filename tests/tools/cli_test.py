@@ -62,6 +62,13 @@ class Folder(unittest.TestCase):
     def steps(self, run):
         return [line for line in self.metrics(run) if "loss" in line]
 
+    def refused(self, done, code, *words):
+        self.assertEqual(done.returncode, code, done.stderr)
+        last = done.stderr.strip().splitlines()[-1]
+        self.assertTrue(last.startswith("sluice: "), done.stderr)
+        for word in words:
+            self.assertIn(word, last)
+
 
 class Train(Folder):
     def test_a_run_leaves_what_is_promised(self):
@@ -172,13 +179,6 @@ class Train(Folder):
         if "asan" in str(BINARY) or BINARY.parent.name in ("dev", "tsan"):
             return  # sanitizers keep shadow memory of their own
         self.assertLessEqual(usage.ru_maxrss * 1024, planned * 1.05 + (64 << 20))
-
-    def refused(self, done, code, *words):
-        self.assertEqual(done.returncode, code, done.stderr)
-        last = done.stderr.strip().splitlines()[-1]
-        self.assertTrue(last.startswith("sluice: "), done.stderr)
-        for word in words:
-            self.assertIn(word, last)
 
 
 class Refusals(Folder):

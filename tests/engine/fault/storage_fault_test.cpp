@@ -78,7 +78,8 @@ TEST(StorageFault, WithoutChecksumsAFlippedBitIsNotSeen) {
   flags.push_back({"limits.storage_checksum", "false"});
   scratch.train(flags, {.overwrite = true});
   EXPECT_EQ(digests(scratch), right);
-  const FaultsInStorage faults({.point = Failpoint::kReadFlipped, .seed = 2, .first = 25, .most = 40});
+  const FaultsInStorage faults(
+      {.point = Failpoint::kReadFlipped, .seed = 2, .first = 25, .most = 40});
   try {
     scratch.train(flags, {.overwrite = true});
     EXPECT_NE(digests(scratch), right);

@@ -33,9 +33,8 @@ std::vector<Place> places(const Program& program, const std::string& kind) {
       if (operand < o.access_count && access.exists()) found.push_back({access, i});
     };
     // Of the blocks: not every row of the embedding is used.
-    const bool layer =
-        (o.kind == OperationKind::kForward || o.kind == OperationKind::kBackward) && o.layer > 0 &&
-        o.layer <= kBlocks;
+    const bool layer = (o.kind == OperationKind::kForward || o.kind == OperationKind::kBackward) &&
+                       o.layer > 0 && o.layer <= kBlocks;
     if (kind == "gradient" && o.kind == OperationKind::kRound) add(RoundOperands::kAccumulator);
     if (kind == "weight" && layer) add(LayerOperands::kWeights);
     if (kind == "activation" && layer) add(LayerOperands::kInput);

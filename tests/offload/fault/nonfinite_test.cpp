@@ -67,7 +67,7 @@ class NonFinite : public testing::Test {
     p.weights.assign(p.weights.size(), Tier::kHost);
     p.states.assign(p.states.size(), Tier::kStorage);
     p.adam_on_device.assign(p.adam_on_device.size(), adam_on_device);
-    p.segment_elements = 256;
+    p.ring_slots = 2;  // fewer than flat parameters: each slot is used again within a step
     return p;
   }
 

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <exception>
 #include <thread>
 #include <vector>
 
@@ -109,7 +110,11 @@ void MappedMemory::touch(int threads) {
   std::vector<std::thread> helpers;
   const std::int64_t useful =
       std::min<std::int64_t>(threads, divide_up(size_.value, kTouchedAtOnce));
-  for (std::int64_t i = 1; i < useful; ++i) helpers.emplace_back(take_turns);
+  try {
+    for (std::int64_t i = 1; i < useful; ++i) helpers.emplace_back(take_turns);
+  } catch (const std::exception&) {
+    // Fewer hands.
+  }
   take_turns();
   for (std::thread& helper : helpers) helper.join();
   if (failure.load() != 0) refused("touching", size_, failure.load());

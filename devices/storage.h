@@ -4,11 +4,15 @@
 
 // One preallocated swap file on a drive, read and written past the page cache.
 // Back ends (io_uring; a pool of pread/pwrite threads) give the same bytes.
+//
+// A call that failed and may yet succeed is made again, a bounded number of times: an
+// interrupted or cancelled one, EAGAIN, and EIO, which drives recover from.
 
 #include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -53,6 +57,7 @@ struct StorageOptions {
   std::filesystem::path folder;  // must exist; the file gets a name of its own inside
   Bytes size = {};               // reserved on disk at once
   StorageBackend backend = StorageBackend::kAuto;
+  bool checksum = false;                 // of each page, when it is written and when it is read
   int depth = 16;                        // blocks in flight
   std::span<std::byte> registered = {};  // memory worth registering with io_uring, or none
 };
@@ -62,6 +67,11 @@ struct StorageOptions {
 // the disk is too small; kConfig where a running process uses the folder's file, or
 // io_uring is asked for by name and not to be had (kAuto warns and uses threads).
 std::unique_ptr<Storage> open_storage(const StorageOptions& options);
+
+// What every Storage opened from now on is put into, below its checksums: how a test makes
+// faults. Null: nothing.
+using StorageWrapper = std::function<std::unique_ptr<Storage>(std::unique_ptr<Storage>)>;
+void wrap_storage(StorageWrapper wrapper);
 
 // Blocking forms, for start-up and tests.
 void read_now(Storage& storage, Bytes offset, std::span<std::byte> memory);

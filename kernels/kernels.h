@@ -266,7 +266,9 @@ struct NormResult {
   float norm = 0;           // global gradient norm
   float scale = 1;          // min(1, clip / norm); 1 where clip is 0
   std::int32_t finite = 1;  // 0: norm is NaN or infinite
-  std::int32_t unused = 0;
+  // 1 + index of the last partial that is not finite, 0: none. Gradients land from the last
+  // layer to the first, so that is where a bad number showed first.
+  std::int32_t bad_partial = 0;
 };
 // Sums partials[count] in order into *result. Clip as PyTorch's clip_grad_norm_:
 // scale = min(1, clip / (norm + 1e-6)).
@@ -279,7 +281,8 @@ struct FinishNorm {
 
 // One AdamW step (Loshchilov, Hutter 2019, decoupled decay, bias corrected) in one
 // pass over `count` elements of one tensor. `norm` (same memory space as the rest)
-// gives the gradient's scale; where *norm is not finite nothing is written.
+// gives the gradient's scale; where *norm is not finite, master and moments stay and the
+// weight is written from the master, so that it is defined wherever it lies.
 struct AdamW {
   std::int64_t count = 0;
   float learning_rate = 0, beta1 = 0, beta2 = 0, epsilon = 0;

@@ -66,16 +66,11 @@ class Executor::Impl {
   void run(std::int64_t first, StepListener& listener) {
     begin_run(first, listener);
     std::vector<std::thread> threads;
-    if (options_.serial) {
-      threads.emplace_back([this] { guarded(nullptr, [this] { run_serially(); }); });
-    } else {
-      for (LaneState& state : lanes_) {
-        if (state.size > 0) {
-          threads.emplace_back([this, &state] { guarded(&state, [&] { run_lane(state); }); });
-        }
-      }
-    }
-    guarded(nullptr, [this] { collect(); });
+    // A thread that cannot be started is a failure like any other: the others end with it.
+    guarded(nullptr, [&] {
+      start_lanes(threads);
+      collect();
+    });
     for (std::thread& thread : threads) thread.join();
     for (LaneState& state : lanes_) settle(state);
     if (failure_ != nullptr) std::rethrow_exception(failure_);
@@ -85,6 +80,17 @@ class Executor::Impl {
 
  private:
   struct LaneState;
+
+  void start_lanes(std::vector<std::thread>& threads) {
+    if (options_.serial) {
+      threads.emplace_back([this] { guarded(nullptr, [this] { run_serially(); }); });
+      return;
+    }
+    for (LaneState& state : lanes_) {
+      if (state.size == 0) continue;
+      threads.emplace_back([this, &state] { guarded(&state, [&] { run_lane(state); }); });
+    }
+  }
 
   // Completions of a storage lane: out of order in, a prefix out.
   struct InFlight final : Storage::Listener {
@@ -162,17 +168,21 @@ class Executor::Impl {
     try {
       body();
     } catch (const Error& error) {
-      const std::string where =
-          state == nullptr || state->current < 0
-              ? std::string{}
-              : fmt::format(" ({}, lane {})",
-                            label_of(workload_,
-                                     program_.operations[static_cast<std::size_t>(state->current)]),
-                            name_of(state->lane));
-      fail(std::make_exception_ptr(Error(error.kind(), error.what() + where)));
+      const bool known = state != nullptr && state->current >= 0;
+      fail(known ? located(error, *state, state->current) : std::current_exception());
     } catch (...) {
       fail(std::current_exception());
     }
+  }
+
+  // The error, with what was being done.
+  std::exception_ptr located(const Error& error, const LaneState& state,
+                             std::int32_t operation) const {
+    return std::make_exception_ptr(Error(
+        error.kind(),
+        fmt::format("{} ({}, lane {})", error.what(),
+                    label_of(workload_, program_.operations[static_cast<std::size_t>(operation)]),
+                    name_of(state.lane))));
   }
 
   void fail(std::exception_ptr error) {
@@ -285,9 +295,18 @@ class Executor::Impl {
   }
 
   void transfer_done(LaneState& state, std::int64_t sequence, std::exception_ptr error) {
-    if (error != nullptr) return fail(error);
     const auto iteration = static_cast<std::size_t>(sequence / state.size % kSpansKept);
     const std::int32_t operation = state.order[static_cast<std::size_t>(sequence % state.size)];
+    if (error != nullptr) {
+      // `current` is a later one by now.
+      try {
+        std::rethrow_exception(error);
+      } catch (const Error& known) {
+        return fail(located(known, state, operation));
+      } catch (...) {
+        return fail(error);
+      }
+    }
     const std::lock_guard lock(state.in_flight.mutex);
     spans_[iteration][static_cast<std::size_t>(operation)].end = steady_seconds().count();
     std::vector<bool>& done = state.in_flight.done;

@@ -72,6 +72,15 @@ void add_machine_commands(CLI::App& app, Arguments& a) {
   doctor->add_option("--limits.storage_path", a.doctor.storage,
                      "folder to examine as storage (default: the current one)");
 
+  CLI::App* clean = add_command(app, a, "clean",
+                                "Removes swap files that killed runs left. What a living process "
+                                "holds stays, and so does what sluice did not write.",
+                                "clean --dry-run /mnt/nvme runs/");
+  clean->add_option("PATH", a.clean.paths,
+                    "swap files, or folders that are searched with the run directories in them "
+                    "(default: the current folder)");
+  clean->add_flag("--dry-run", a.clean.dry_run, "say what would be removed");
+
   CLI::App* probe = add_command(app, a, "probe",
                                 "Measures this machine's rates and writes a machine file, which "
                                 "plan and train then use.",
@@ -207,6 +216,7 @@ void finish(const Raw& raw, Arguments& a) {
   const std::filesystem::path here = std::filesystem::current_path();
   if (a.doctor.storage.empty()) a.doctor.storage = here;
   if (a.probe.storage.empty()) a.probe.storage = here;
+  if (a.clean.paths.empty()) a.clean.paths.push_back(here);
   a.eval.flags = a.flags;
 }
 

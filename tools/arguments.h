@@ -20,6 +20,7 @@ struct Arguments {
   bool print_config = false;
   std::vector<ConfigFlag> flags;
 
+  CleanOptions clean;
   DoctorOptions doctor;
   ProbeOptions probe;
   PlanOptions plan;

@@ -150,7 +150,25 @@ def shakespeare_rows():
             yield row(f"shakespeare_{dtype}", 1e3 * median_step(steps), "ms")
 
 
-TRAINING = {"overlap": overlap_rows, "plan": planning_rows, "shakespeare": shakespeare_rows}
+def checksum_rows():
+    """What checksums of the swap file cost: a step of the quick start with and without them."""
+    ratios, seconds = [], []
+    with tempfile.TemporaryDirectory(dir=BUILD) as folder:  # a tmpfs is refused as storage
+        for _ in range(7):
+            step = {}
+            for checked in ("true", "false"):
+                steps = train(folder, checked, "--train.steps", "30", "--eval.sequences", "1",
+                              "--limits.storage_checksum", checked,
+                              config="configs/quickstart.toml")
+                step[checked] = median_step(steps)
+            ratios.append(step["true"] / step["false"])
+            seconds.append(step["true"])
+    yield row("swap_checksum", statistics.median(ratios), "step/unchecked", 1.0, 1.03)
+    yield row("swap_checksum_step", 1e3 * statistics.median(seconds), "ms")
+
+
+TRAINING = {"overlap": overlap_rows, "plan": planning_rows, "shakespeare": shakespeare_rows,
+            "swap_checksum": checksum_rows}
 
 
 # --- Output. ---

@@ -24,6 +24,12 @@ struct DoctorOptions {
 };
 int run_doctor(const DoctorOptions& options);
 
+struct CleanOptions {
+  std::vector<std::filesystem::path> paths;  // files or folders; empty: the current folder
+  bool dry_run = false;
+};
+int run_clean(const CleanOptions& options);
+
 struct ProbeOptions {
   std::string out;  // "-": standard output; empty: the cached file of this machine
   bool quick = false;

@@ -13,6 +13,7 @@
 #include "devices/machine_file.h"
 #include "devices/registry.h"
 #include "devices/storage.h"
+#include "devices/storage/stale_swap.h"
 #include "devices/topology.h"
 #include "engine/run/limits.h"
 #include "kernels/kernels.h"
@@ -87,6 +88,17 @@ void examine_storage(const std::filesystem::path& folder, std::vector<Finding>& 
   found.push_back(try_storage(trial.path(), StorageBackend::kThreads, "threads", another));
 }
 
+// Swap files in the storage folder and in run directories below it.
+void examine_swap_files(const std::filesystem::path& folder, std::vector<Finding>& found) {
+  for (const FoundSwapFile& file : find_swap_files(folder)) {
+    Finding finding{"swap file", describe(file), ""};
+    if (file.state == FoundSwapFile::State::kStale) {
+      finding.mend = fmt::format("sluice clean {}", file.path.string());
+    }
+    found.push_back(finding);
+  }
+}
+
 std::vector<Finding> examine_machine(const MachineLimits& limits) {
   std::vector<Finding> found;
   utsname system{};
@@ -133,6 +145,7 @@ std::vector<Finding> examine(const std::filesystem::path& storage) {
   const MachineLimits limits = effective_limits();
   std::vector<Finding> found = examine_machine(limits);
   examine_storage(storage, found);
+  if (std::filesystem::exists(storage)) examine_swap_files(storage, found);
   examine_devices(found);
   const std::filesystem::path cached = cached_machine_path(limits, choose_device("auto"));
   const bool probed = std::filesystem::exists(cached);

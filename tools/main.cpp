@@ -10,6 +10,7 @@
 
 #include "devices/base/error.h"
 #include "devices/base/log.h"
+#include "devices/base/out_of_memory.h"
 #include "tools/arguments.h"
 #include "tools/output.h"
 
@@ -19,6 +20,7 @@ namespace {
 int run(const Arguments& arguments) {
   set_quiet(arguments.quiet);
   if (arguments.command == "doctor") return run_doctor(arguments.doctor);
+  if (arguments.command == "clean") return run_clean(arguments.clean);
   if (arguments.command == "probe") return run_probe(arguments.probe);
   if (arguments.command == "generate") return run_generate(arguments.model, arguments.generate);
   if (arguments.command == "export") {
@@ -58,6 +60,7 @@ int fail(int code, const std::string& what) {
 }
 
 int main_of(std::vector<std::string> words) {
+  exit_where_memory_is_refused();
   try {
     const std::optional<Arguments> arguments = parse_arguments(std::move(words));
     const int code = arguments ? run(*arguments) : 0;

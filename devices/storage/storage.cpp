@@ -10,6 +10,7 @@
 
 #include "devices/base/error.h"
 #include "devices/base/log.h"
+#include "devices/storage/checked_storage.h"
 #include "devices/storage/swap_file.h"
 #include "devices/storage/thread_storage.h"
 #include "devices/storage/uring_storage.h"
@@ -38,9 +39,12 @@ class WaitForOne final : public Storage::Listener {
   std::exception_ptr error_;
 };
 
-}  // namespace
+StorageWrapper& the_wrapper() {
+  static StorageWrapper wrapper;
+  return wrapper;
+}
 
-std::unique_ptr<Storage> open_storage(const StorageOptions& options) {
+std::unique_ptr<Storage> open_back_end(const StorageOptions& options) {
   auto file = std::make_unique<SwapFile>(options.folder, options.size);
   if (options.backend != StorageBackend::kThreads) {
     std::string refusal;
@@ -56,6 +60,17 @@ std::unique_ptr<Storage> open_storage(const StorageOptions& options) {
                     refusal));
   }
   return open_thread_storage(std::move(file), options);
+}
+
+}  // namespace
+
+void wrap_storage(StorageWrapper wrapper) { the_wrapper() = std::move(wrapper); }
+
+std::unique_ptr<Storage> open_storage(const StorageOptions& options) {
+  std::unique_ptr<Storage> storage = open_back_end(options);
+  if (the_wrapper()) storage = the_wrapper()(std::move(storage));
+  if (!options.checksum) return storage;
+  return check_pages(std::move(storage), options.folder / swap_file_name());
 }
 
 void read_now(Storage& storage, Bytes offset, std::span<std::byte> memory) {

@@ -6,19 +6,21 @@
 #include <fmt/format.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
-#include <fstream>
+#include <chrono>
 #include <optional>
-#include <sstream>
 #include <string>
+#include <thread>
 
 #include "devices/base/error.h"
 #include "devices/base/format.h"
 #include "devices/base/log.h"
 #include "devices/storage/file_system.h"
+#include "devices/storage/retries.h"
+#include "devices/storage/stale_swap.h"
 
 namespace sluice {
 namespace {
@@ -53,41 +55,16 @@ void check_folder(const std::filesystem::path& folder) {
   }
 }
 
-// Who holds a flock on this file, by /proc/locks: "1: FLOCK ADVISORY WRITE PID
-// MAJOR:MINOR:INODE 0 EOF". Nothing where the holder is not visible from here.
-std::optional<int> lock_holder(int descriptor) {
-  struct stat status {};
-  if (fstat(descriptor, &status) != 0) return std::nullopt;
-  const std::string file =
-      fmt::format("{:02x}:{:02x}:{}", major(status.st_dev), minor(status.st_dev), status.st_ino);
-  std::ifstream locks("/proc/locks");
-  for (std::string line; std::getline(locks, line);) {
-    std::istringstream words(line);
-    std::string number, type, advisory, access, where;
-    int pid = 0;
-    words >> number >> type >> advisory >> access >> pid >> where;
-    if (type == "FLOCK" && where == file && pid > 0) return pid;
-  }
-  return std::nullopt;
-}
-
-bool same_file(int descriptor, const std::filesystem::path& path) {
-  struct stat mine {};
-  struct stat named {};
-  return fstat(descriptor, &mine) == 0 && stat(path.c_str(), &named) == 0 &&
-         mine.st_dev == named.st_dev && mine.st_ino == named.st_ino;
-}
-
 }  // namespace
 
 std::filesystem::path swap_file_name() { return "sluice-rank0.swap"; }
 
 void remove_stale_swap_file(const std::filesystem::path& folder) noexcept {
-  const std::filesystem::path path = folder / swap_file_name();
-  const int descriptor = open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-  if (descriptor < 0) return;
-  if (flock(descriptor, LOCK_EX | LOCK_NB) == 0) unlink(path.c_str());
-  close(descriptor);
+  try {
+    for (FoundSwapFile& file : find_swap_files(folder / swap_file_name())) remove_swap_file(file);
+  } catch (const Error&) {
+    // There is none.
+  }
 }
 
 SwapFile::SwapFile(const std::filesystem::path& folder, Bytes size, bool direct)
@@ -101,7 +78,14 @@ SwapFile::SwapFile(const std::filesystem::path& folder, Bytes size, bool direct)
       open_file(direct);
       lock();
     } while (!same_file(descriptor_, path_));
+    take_over();
     reserve(folder);
+    if (!write_header()) {
+      static_cast<void>(fcntl(descriptor_, F_SETFL, 0));
+      direct_ = false;
+      warn_of_page_cache();
+      static_cast<void>(write_header());
+    }
   } catch (...) {
     if (descriptor_ >= 0) close(descriptor_);
     throw;
@@ -120,23 +104,27 @@ void SwapFile::open_file(bool direct) {
   if (descriptor_ < 0 && (!direct || errno == EINVAL)) {
     direct_ = false;
     descriptor_ = open(path_.c_str(), flags, 0600);
-    if (descriptor_ >= 0) {
-      log_warn(
-          fmt::format("no direct I/O on {}: going through the page cache, which costs speed "
-                      "and RAM (another file system: --limits.storage_path)",
-                      path_.parent_path().string()));
-    }
+    if (descriptor_ >= 0) warn_of_page_cache();
   }
   if (descriptor_ < 0) io_error(fmt::format("cannot create {}", path_.string()), errno);
 }
 
+void SwapFile::warn_of_page_cache() const {
+  log_warn(
+      fmt::format("no direct I/O on {}: going through the page cache, which costs speed "
+                  "and RAM (another file system: --limits.storage_path)",
+                  path_.parent_path().string()));
+}
+
 void SwapFile::lock() {
-  int status = 0;
-  do {
-    status = flock(descriptor_, LOCK_EX | LOCK_NB);
-  } while (status != 0 && errno == EINTR);
-  if (status == 0) return;
-  if (errno != EWOULDBLOCK) io_error(fmt::format("cannot lock {}", path_.string()), errno);
+  // `doctor` and `clean` hold it for a moment.
+  for (int attempt = 0; attempt < 10; ++attempt) {
+    if (flock(descriptor_, LOCK_EX | LOCK_NB) == 0) return;
+    if (errno != EWOULDBLOCK && errno != EINTR) {
+      io_error(fmt::format("cannot lock {}", path_.string()), errno);
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
   const std::optional<int> pid = lock_holder(descriptor_);
   throw Error(ErrorKind::kConfig,
               fmt::format("{} is in use by {}: wait for it to end, or {}", path_.string(),
@@ -144,24 +132,56 @@ void SwapFile::lock() {
                           kRemedy));
 }
 
-void SwapFile::reserve(const std::filesystem::path& folder) {
+void SwapFile::take_over() {
+  std::int64_t generation = 1;
   struct stat status {};
   if (fstat(descriptor_, &status) == 0 && status.st_size > 0) {
+    if (!is_ours(descriptor_)) {
+      throw Error(ErrorKind::kConfig,
+                  fmt::format("{} was not written by sluice: move it away, or {}", path_.string(),
+                              kRemedy));
+    }
     log_info(fmt::format("taking over {} ({}) of a run that ended early", path_.string(),
                          format_bytes({status.st_size})));
+    if (const auto old = read_swap_header(descriptor_)) generation = old->generation + 1;
     // Old contents are never trusted, and their blocks are not ours to count on.
     if (ftruncate(descriptor_, 0) != 0) {
       io_error(fmt::format("cannot truncate {}", path_.string()), errno);
     }
   }
+  header_ = new_swap_header(generation);
+}
+
+// Some file systems take O_DIRECT when a file is opened and refuse it at the first transfer.
+bool SwapFile::write_header() {
+  struct alignas(SwapHeader::kSize) {
+    std::array<std::byte, SwapHeader::kSize> bytes;
+  } block;
+  encode(header_, block.bytes);
+  ssize_t written = 0;
+  Retries retries;
+  do {
+    written = pwrite(descriptor_, block.bytes.data(), block.bytes.size(), 0);
+  } while (written < 0 && retries.again(errno));
+  if (written < 0 && errno == EINVAL && direct_) return false;
+  if (written != static_cast<ssize_t>(block.bytes.size())) {
+    const int error_number = written < 0 ? errno : ENOSPC;
+    unlink(path_.c_str());
+    io_error(fmt::format("cannot write {}", path_.string()), error_number);
+  }
+  return true;
+}
+
+void SwapFile::reserve(const std::filesystem::path& folder) {
+  const Bytes whole = kData + size_;
   // Asked first: some file systems fill the disk before they find it too small.
   const Bytes free = free_space(folder);
-  int error_number = size_ > free ? ENOSPC : 0;
+  int error_number = whole > free ? ENOSPC : 0;
   if (error_number == 0) {
     do {
-      error_number = fallocate(descriptor_, 0, 0, size_.value) == 0 ? 0 : errno;
+      error_number = fallocate(descriptor_, 0, 0, whole.value) == 0 ? 0 : errno;
     } while (error_number == EINTR);
-    if (error_number == EOPNOTSUPP) error_number = posix_fallocate(descriptor_, 0, size_.value);
+    if (error_number == EOPNOTSUPP) error_number = posix_fallocate(descriptor_, 0, whole.value);
   }
   if (error_number == 0) return;
   unlink(path_.c_str());

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "devices/base/error.h"
+#include "devices/storage/retries.h"
 #include "devices/storage/transfer_queue.h"
 
 namespace sluice {
@@ -20,12 +21,14 @@ namespace {
 class ThreadStorage final : public Storage {
  public:
   ThreadStorage(std::unique_ptr<SwapFile> file, int threads) : file_(std::move(file)) {
-    for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { serve(); });
+    try {
+      for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { serve(); });
+    } catch (...) {
+      stop();  // those that were started, where the next one has no memory
+      throw;
+    }
   }
-  ~ThreadStorage() override {
-    queue_.close();
-    for (std::thread& thread : threads_) thread.join();
-  }
+  ~ThreadStorage() override { stop(); }
   ThreadStorage(const ThreadStorage&) = delete;
   ThreadStorage& operator=(const ThreadStorage&) = delete;
 
@@ -40,18 +43,23 @@ class ThreadStorage final : public Storage {
             std::uint64_t cookie) override {
     const auto size = static_cast<std::int64_t>(memory.size());
     check_transfer(*file_, offset, memory.data(), size);
-    queue_.add(/*write=*/false, offset, memory.data(), size, listener, cookie);
+    queue_.add(/*write=*/false, SwapFile::kData + offset, memory.data(), size, listener, cookie);
   }
   void write(Bytes offset, std::span<const std::byte> memory, Listener& listener,
              std::uint64_t cookie) override {
     const auto size = static_cast<std::int64_t>(memory.size());
     check_transfer(*file_, offset, memory.data(), size);
-    queue_.add(/*write=*/true, offset, const_cast<std::byte*>(memory.data()), size, listener,
-               cookie);
+    queue_.add(/*write=*/true, SwapFile::kData + offset, const_cast<std::byte*>(memory.data()),
+               size, listener, cookie);
   }
   void sync() override { file_->sync(); }
 
  private:
+  void stop() {
+    queue_.close();
+    for (std::thread& thread : threads_) thread.join();
+  }
+
   void serve() {
     while (const std::optional<Block> block = queue_.take()) {
       queue_.finish(*block, move_bytes(*block));
@@ -60,14 +68,18 @@ class ThreadStorage final : public Storage {
   }
 
   std::exception_ptr move_bytes(Block block) const {
+    Retries retries;
     while (block.size > 0) {
       const auto size = static_cast<std::size_t>(block.size);
       const ssize_t moved = block.write
                                 ? pwrite(file_->descriptor(), block.memory, size, block.offset)
                                 : pread(file_->descriptor(), block.memory, size, block.offset);
-      if (moved < 0 && (errno == EINTR || errno == EAGAIN)) continue;
-      if (moved <= 0) return block_error(*file_, block, moved < 0 ? errno : 0);
-      block.advance(moved);
+      const int error_number = moved < 0 ? errno : 0;
+      if (moved < 0 && retries.again(error_number)) continue;
+      // The rest of a short transfer must start aligned; a crumb is moved once more.
+      const std::int64_t whole = moved - moved % SwapFile::kAlignment.value;
+      if (whole <= 0) return block_error(*file_, block, error_number);
+      block.advance(whole);
     }
     return nullptr;
   }

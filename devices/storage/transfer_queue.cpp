@@ -111,9 +111,10 @@ std::exception_ptr block_error(const SwapFile& file, const Block& block, int err
   const std::string what =
       fmt::format("cannot {} {} at offset {} of {}", block.write ? "write" : "read",
                   format_bytes({block.size}), block.offset, file.path().string());
-  return std::make_exception_ptr(Error(ErrorKind::kIo, error_number == 0
-                                                           ? what + ": unexpected end of file"
-                                                           : with_errno(what, error_number)));
+  const std::string why =
+      error_number == 0 ? what + ": unexpected end of file" : with_errno(what, error_number);
+  return std::make_exception_ptr(
+      Error(ErrorKind::kIo, why + "; look at dmesg, or give another --limits.storage_path"));
 }
 
 void check_transfer(const SwapFile& file, Bytes offset, const std::byte* memory,

@@ -16,6 +16,7 @@
 #include "devices/base/error.h"
 #include "devices/base/format.h"
 #include "devices/base/log.h"
+#include "devices/storage/retries.h"
 #include "devices/storage/transfer_queue.h"
 
 namespace sluice {
@@ -67,15 +68,15 @@ class UringStorage final : public Storage {
             std::uint64_t cookie) override {
     const auto size = static_cast<std::int64_t>(memory.size());
     check_transfer(*file_, offset, memory.data(), size);
-    queue_.add(/*write=*/false, offset, memory.data(), size, listener, cookie);
+    queue_.add(/*write=*/false, SwapFile::kData + offset, memory.data(), size, listener, cookie);
     pump();
   }
   void write(Bytes offset, std::span<const std::byte> memory, Listener& listener,
              std::uint64_t cookie) override {
     const auto size = static_cast<std::int64_t>(memory.size());
     check_transfer(*file_, offset, memory.data(), size);
-    queue_.add(/*write=*/true, offset, const_cast<std::byte*>(memory.data()), size, listener,
-               cookie);
+    queue_.add(/*write=*/true, SwapFile::kData + offset, const_cast<std::byte*>(memory.data()),
+               size, listener, cookie);
     pump();
   }
   void sync() override { file_->sync(); }
@@ -85,6 +86,7 @@ class UringStorage final : public Storage {
   struct Slot {
     Block block;
     Block left;
+    Retries retries;
   };
 
   void register_buffers(std::span<std::byte> memory);
@@ -131,8 +133,8 @@ void UringStorage::register_buffers(std::span<std::byte> memory) {
                                                static_cast<unsigned>(vectors.size()));
   if (status == 0) return;
   pieces_.clear();
-  log_info(with_errno(fmt::format("io_uring without registered buffers: {} of them refused "
-                                  "(ulimit -l)",
+  log_warn(with_errno(fmt::format("io_uring without registered buffers, which costs CPU: {} of "
+                                  "them refused (ulimit -l unlimited)",
                                   format_bytes({static_cast<std::int64_t>(memory.size())})),
                       -status));
 }
@@ -145,7 +147,7 @@ void UringStorage::pump() {
     if (!block) break;
     const std::size_t index = idle_.back();
     idle_.pop_back();
-    slots_[index] = {*block, *block};
+    slots_[index] = {*block, *block, {}};
     prepare(index);
     any = true;
   }
@@ -175,11 +177,11 @@ void UringStorage::prepare(std::size_t index) {
 }
 
 void UringStorage::submit() {
+  Retries retries;
   while (io_uring_sq_ready(&ring_->get()) > 0) {
     const int status = io_uring_submit(&ring_->get());
-    const bool again = status == -EINTR || status == -EAGAIN || status == -EBUSY;
-    SLUICE_CHECK(status >= 0 || again);  // anything else is a misuse of the ring
-    if (again) std::this_thread::yield();
+    // Anything else is a misuse of the ring, or a kernel that takes nothing any more.
+    SLUICE_CHECK(status >= 0 || retries.again(-status));
   }
 }
 
@@ -200,7 +202,7 @@ void UringStorage::reap() {
 void UringStorage::settle(std::size_t index, int result) {
   std::unique_lock lock(mutex_);
   Slot& slot = slots_[index];
-  const bool again = result == -EINTR || result == -EAGAIN;
+  const bool again = result < 0 && slot.retries.again(-result);
   // The rest of a short transfer must start aligned; a crumb is moved once more.
   const std::int64_t moved =
       result > 0 ? result - result % static_cast<int>(SwapFile::kAlignment.value) : 0;

@@ -146,6 +146,9 @@ void add_train_keys(std::vector<Key>& keys) {
   keys.push_back(
       key({"train.on_nonfinite", "at a gradient that is no number: end, or skip the step"},
           SLUICE_FIELD(train.on_nonfinite)));
+  keys.push_back(
+      key({"train.max_skips", "steps skipped in a row before the run ends", {}, kPositive},
+          SLUICE_FIELD(train.max_skips)));
   keys.push_back(key({"train.preset", "defaults of beta2, weight_decay and schedule"},
                      SLUICE_FIELD(train.preset)));
 }
@@ -196,6 +199,8 @@ void add_place_keys(std::vector<Key>& keys) {
                       "device that computes: auto (a GPU if there is one), host, or one by name"},
                      SLUICE_FIELD(limits.accelerator)));
   keys.push_back(key({"limits.io", "how storage is read and written"}, SLUICE_FIELD(limits.io)));
+  keys.push_back(key({"limits.storage_checksum", "check what is read from storage"},
+                     SLUICE_FIELD(limits.storage_checksum)));
   keys.push_back(key({"place.weights", "home of weights"}, SLUICE_FIELD(place.weights)));
   keys.push_back(key({"place.gradients", "home of gradients"}, SLUICE_FIELD(place.gradients)));
   keys.push_back(key({"place.optimizer", "home of master weights and moments"},

@@ -60,6 +60,7 @@ struct TrainConfig {
   std::int64_t seed = 1;
   double clip = 1.0;  // 0: off
   OnNonFinite on_nonfinite = OnNonFinite::kStop;
+  std::int64_t max_skips = 10;  // in a row
   Preset preset = Preset::kPretrain;
 
   bool operator==(const TrainConfig&) const = default;
@@ -92,6 +93,7 @@ struct LimitsConfig {
   std::optional<std::int64_t> threads;
   std::string accelerator = "auto";  // which device computes; the devices' registry reads it
   IoChoice io = IoChoice::kAuto;
+  bool storage_checksum = true;
 
   bool operator==(const LimitsConfig&) const = default;
 };

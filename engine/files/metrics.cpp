@@ -58,6 +58,7 @@ void MetricsWriter::step(const StepMetrics& metrics) {
     json["lanes"][lane.lane] = {{"busy_seconds", lane.busy.count()}, {"bytes", lane.bytes.value}};
   }
   if (metrics.digest) json["digest"] = fmt::format("{:016x}", *metrics.digest);
+  if (metrics.skipped) json["skipped"] = *metrics.skipped;
   write_line(file_, json);
 }
 

@@ -35,6 +35,7 @@ struct StepMetrics {
   Seconds forecast{};
   std::vector<LaneMetrics> lanes;
   std::optional<std::uint64_t> digest;
+  std::optional<std::int64_t> skipped;  // steps, since the run began
 };
 
 struct EvaluationMetrics {

@@ -19,7 +19,8 @@ Hardware::Hardware(OpenDevice device, const HardwareOptions& options)
   if (options.extent[index_of(Tier::kStorage)].value > 0) {
     storage_ = open_storage({.folder = options.storage_folder,
                              .size = options.extent[index_of(Tier::kStorage)],
-                             .backend = options.io});
+                             .backend = options.io,
+                             .checksum = options.checksum});
   }
   device_ = open_.accelerator->reserve_device(size(Tier::kDevice));
   host_ = open_.accelerator->reserve_host(size(Tier::kHost));

@@ -20,6 +20,7 @@ struct HardwareOptions {
   int threads = 1;                       // of each computing lane
   std::filesystem::path storage_folder;
   StorageBackend io = StorageBackend::kAuto;
+  bool checksum = true;  // of what is on storage
 };
 
 class Hardware {

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <utility>
 
 #include "devices/base/error.h"
 #include "devices/base/format.h"
@@ -81,6 +82,7 @@ void StepLog::completed(std::int64_t step, const Timeline& timeline) {
   m.loss = result.loss;
   m.grad_norm = result.norm;
   m.lr = result.lr;
+  m.skipped = result.skipped;
   // The first step after a pause has no step before it to be measured from: it counts
   // from its own start.
   const double seconds = timeline.step_seconds > 0 ? timeline.step_seconds : duration_of(timeline);
@@ -97,8 +99,19 @@ void StepLog::completed(std::int64_t step, const Timeline& timeline) {
   if (config_.trace && step >= config_.trace->first && step <= config_.trace->last) {
     trace(timeline);
   }
+  watch_drives(m);
   show(m);
   flush();
+}
+
+void StepLog::watch_drives(const StepMetrics& m) {
+  for (std::size_t i = 0; i < drives_.size(); ++i) {
+    const LaneMetrics& lane = m.lanes[index_of(Lane::kStorageRead) + i];
+    const std::optional<std::string> line = drives_[i].observe(lane.bytes, lane.busy);
+    if (!line) continue;
+    if (std::exchange(bar_shown_, false)) std::fputc('\n', stderr);
+    log_warn(*line);
+  }
 }
 
 // Lines are written in order; one that waits for its digest holds the later ones.
@@ -106,6 +119,8 @@ void StepLog::flush() {
   while (!pending_.empty() && pending_.front().completed &&
          (!config_.digest || pending_.front().metrics.digest)) {
     metrics_.step(pending_.front().metrics);
+    const EventFields& skip = pending_.front().result.skip;
+    if (!skip.empty()) metrics_.event("skip", skip);
     pending_.pop_front();
   }
 }

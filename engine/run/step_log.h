@@ -4,6 +4,7 @@
 
 // What a run tells of its steps: progress for people, metrics.jsonl, the trace.
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <mutex>
@@ -13,6 +14,7 @@
 #include "engine/config/run_config.h"
 #include "engine/files/metrics.h"
 #include "engine/files/trace.h"
+#include "engine/run/drive_watch.h"
 #include "offload/plan.h"
 
 namespace sluice {
@@ -20,7 +22,9 @@ namespace sluice {
 struct StepResult {
   std::int64_t step = 0;
   double loss = 0, norm = 0, lr = 0;
-  std::int64_t tokens = 0;  // since the run began
+  std::int64_t tokens = 0;                   // since the run began
+  std::optional<std::int64_t> skipped = {};  // steps so far, where steps may be skipped
+  EventFields skip = {};                     // why this one was; empty: it was not
 };
 
 // The spans of a plan's forecast.
@@ -52,6 +56,7 @@ class StepLog {
 
   void flush();
   void show(const StepMetrics& metrics);
+  void watch_drives(const StepMetrics& metrics);
   void show_bar(std::string line, std::int64_t step);
   void trace(const Timeline& timeline);
 
@@ -64,6 +69,7 @@ class StepLog {
   std::mutex mutex_;
   std::deque<Pending> pending_;  // by step
   double step_seconds_ = 0;      // running mean
+  std::array<DriveWatch, 2> drives_{DriveWatch("storage_read"), DriveWatch("storage_write")};
   std::vector<TraceSpan> trace_;
   double trace_start_ = 0;
 };

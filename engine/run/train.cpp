@@ -19,6 +19,7 @@
 #include "engine/files/run_directory.h"
 #include "engine/run/hardware.h"
 #include "engine/run/limits.h"
+#include "engine/run/nonfinite.h"
 #include "engine/run/step_log.h"
 #include "engine/run/stop_request.h"
 #include "engine/run/trainer.h"
@@ -73,7 +74,8 @@ class Run {
                   {.extent = extents(),
                    .threads = threads_of(config_.limits, effective_limits()),
                    .storage_folder = storage_folder(),
-                   .io = backend_of(config_.limits.io)}),
+                   .io = backend_of(config_.limits.io),
+                   .checksum = config_.limits.storage_checksum}),
         state_(plan_.workload, plan_.program, hardware_.resources()) {}
 
   TrainResult go() {
@@ -102,6 +104,7 @@ class Run {
       metrics.event("stop", {{"reason", result.reason}, {"step", result.steps}});
       return result;
     } catch (const Error& error) {
+      if (error.kind() == ErrorKind::kNonFinite) say_which_weight();
       // A disk that failed would fail again, and hide the first error.
       if (error.kind() != ErrorKind::kIo) {
         metrics.event("stop", {{"reason", "error"}, {"message", error.what()}});
@@ -162,6 +165,13 @@ class Run {
     if (validation) result.val_loss = validation->loss();
     finish(log, result);
     return result;
+  }
+
+  // Where the weights themselves are at fault, that is the first thing to know.
+  void say_which_weight() {
+    if (const auto weight = nonfinite_weight(plan_.workload, state_)) {
+      log_warn(fmt::format("weight {}", *weight));
+    }
   }
 
   // A request that cannot be met is no reason to lose the run.

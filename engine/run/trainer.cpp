@@ -2,23 +2,12 @@
 // SPDX-FileCopyrightText: The Sluice developers
 #include "engine/run/trainer.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <cmath>
+#include <utility>
 
-#include "devices/base/error.h"
-#include "devices/base/log.h"
 #include "engine/run/evaluate.h"
 
 namespace sluice {
-namespace {
-
-// Steps skipped in a row before a run with on_nonfinite = "skip" gives up.
-constexpr int kMostSkips = 10;
-
-}  // namespace
-
 UpdateRule update_rule(const OptimizerConfig& optimizer, const LearningRate& rate,
                        std::int64_t step) {
   return {.learning_rate = static_cast<float>(rate.at(step - 1)),
@@ -29,7 +18,10 @@ UpdateRule update_rule(const OptimizerConfig& optimizer, const LearningRate& rat
 }
 
 Trainer::Trainer(const TrainerParts& parts, const Workload& workload, std::int64_t last)
-    : parts_(parts), layout_(batch_layout(workload)), last_(last) {}
+    : parts_(parts),
+      layout_(batch_layout(workload)),
+      last_(last),
+      guard_(parts.config.train, workload) {}
 
 void Trainer::run(Executor& executor, std::int64_t until) {
   first_ = done_ + 1;
@@ -60,37 +52,22 @@ void Trainer::report(const StepReport& report) {
   for (const float loss : report.losses) sum += static_cast<double>(loss);
   const double loss = sum / static_cast<double>(std::max<std::int64_t>(1, unmasked));
   tokens_ += unmasked;
-  const bool finite = report.norm.finite != 0 && std::isfinite(loss);
-  if (!finite) on_nonfinite(report.step, loss);
-  if (finite) skipped_ = 0;
+  const std::int64_t first = (report.step - 1) * parts_.config.train.global_batch;
+  EventFields skip = guard_.check(report, first);
   done_ = report.step;
   parts_.log.reported({.step = report.step,
                        .loss = loss,
                        .norm = static_cast<double>(report.norm.norm),
                        .lr = parts_.rate.at(report.step - 1),
-                       .tokens = tokens_});
+                       .tokens = tokens_,
+                       .skipped = guard_.skipped(),
+                       .skip = std::move(skip)});
 }
 
 void Trainer::digest(std::int64_t step, std::uint64_t value) { parts_.log.digest(step, value); }
 
 void Trainer::completed(std::int64_t step, const Timeline& timeline) {
   parts_.log.completed(step, timeline);
-}
-
-void Trainer::on_nonfinite(std::int64_t step, double loss) {
-  const TrainConfig& train = parts_.config.train;
-  const std::int64_t first = (step - 1) * train.global_batch;
-  const std::string what =
-      fmt::format("step {}: loss {} or gradient norm is not a finite number (samples {} to {})",
-                  step, loss, first, first + train.global_batch - 1);
-  if (train.on_nonfinite == OnNonFinite::kStop) {
-    throw Error(ErrorKind::kNonFinite,
-                what + "; lower optimizer.lr, or see train.on_nonfinite = \"skip\"");
-  }
-  if (++skipped_ > kMostSkips) {
-    throw Error(ErrorKind::kNonFinite, fmt::format("{}: {} steps in a row", what, skipped_));
-  }
-  log_warn(what + ": skipped, nothing was updated");
 }
 
 }  // namespace sluice

@@ -12,6 +12,7 @@
 #include "engine/config/run_config.h"
 #include "engine/data/batches.h"
 #include "engine/files/run_directory.h"
+#include "engine/run/nonfinite.h"
 #include "engine/run/step_log.h"
 #include "engine/run/stop_request.h"
 #include "engine/schedule.h"
@@ -53,8 +54,6 @@ class Trainer final : public StepListener {
   void completed(std::int64_t step, const Timeline& timeline) override;
 
  private:
-  void on_nonfinite(std::int64_t step, double loss);
-
   TrainerParts parts_;
   BatchLayout layout_;
   std::int64_t last_;
@@ -64,7 +63,7 @@ class Trainer final : public StepListener {
   std::atomic<std::int64_t> done_{0};
   std::atomic<bool> save_{false};
   std::string reason_;  // written by prepare(), read between runs
-  int skipped_ = 0;
+  NonFiniteGuard guard_;
 };
 
 }  // namespace sluice

@@ -52,7 +52,14 @@ HWY_EXPORT(adamw);
 
 void run_on_host(Workers& workers, const AdamW& a) {
   SLUICE_CHECK(a.step >= 1);
-  if (a.norm->finite == 0) return;
+  if (a.norm->finite == 0) {
+    // The weight may be a buffer that held another segment's: it is written in any case.
+    return run_on_host(workers, Cast{.count = a.count,
+                                     .from = a.master,
+                                     .to = a.weight,
+                                     .from_dtype = DType::kFloat32,
+                                     .to_dtype = a.weight_dtype});
+  }
   const AdamWStep step = prepare_adamw({.learning_rate = a.learning_rate,
                                         .beta1 = a.beta1,
                                         .beta2 = a.beta2,

@@ -116,8 +116,11 @@ void run_on_host(Workers& workers, const SquaredNorm& a) {
 
 void run_on_host(Workers& /*workers*/, const FinishNorm& a) {
   double total = 0;
-  for (std::int64_t i = 0; i < a.count; ++i) total += a.partials[i];
   NormResult result;
+  for (std::int64_t i = 0; i < a.count; ++i) {
+    total += a.partials[i];
+    if (!std::isfinite(a.partials[i])) result.bad_partial = static_cast<std::int32_t>(i + 1);
+  }
   result.norm = static_cast<float>(std::sqrt(total));
   result.finite = std::isfinite(result.norm) ? 1 : 0;
   if (a.clip > 0) result.scale = std::min(1.0F, a.clip / (result.norm + 1e-6F));

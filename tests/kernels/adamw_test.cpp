@@ -130,7 +130,8 @@ TEST(AdamW, AThousandStepsStayWithTheReference) {
   EXPECT_LE(worst, 3e-6 * largest);
 }
 
-TEST(AdamW, WritesNothingWhereTheNormIsNotFinite) {
+// The weight is rewritten: it may lie in a buffer that held something else.
+TEST(AdamW, ChangesNoStateWhereTheNormIsNotFinite) {
   Workers workers(2);
   State state(1000, {DType::kBFloat16, DType::kFloat32, DType::kBFloat16});
   State untouched(1000, state.types);
@@ -139,7 +140,11 @@ TEST(AdamW, WritesNothingWhereTheNormIsNotFinite) {
   EXPECT_EQ(state.master.values(), untouched.master.values());
   EXPECT_EQ(state.first.values(), untouched.first.values());
   EXPECT_EQ(state.second.values(), untouched.second.values());
-  EXPECT_EQ(state.weight.values(), untouched.weight.values());
+  std::vector<double> rounded;
+  for (const double master : state.master.values()) {
+    rounded.push_back(static_cast<double>(to_float(to_bf16(static_cast<float>(master)))));
+  }
+  EXPECT_EQ(state.weight.values(), rounded);
 }
 
 // Vectors of any width and the scalar tail compute the same formula.

@@ -98,6 +98,8 @@ TEST(FinishNorm, SeesNanInfinityAndOverflow) {
   EXPECT_EQ(finished({1.0, std::nan("")}, 1.0F).finite, 0);
   EXPECT_EQ(finished({std::numeric_limits<double>::infinity()}, 1.0F).finite, 0);
   EXPECT_EQ(finished({1e80}, 1.0F).finite, 0);
+  EXPECT_EQ(finished({1.0, 2.0}, 1.0F).bad_partial, 0);
+  EXPECT_EQ(finished({std::nan(""), 1.0, std::nan(""), 1.0}, 1.0F).bad_partial, 3);
 }
 
 std::uint64_t digest_of(const Tensor& from, std::int64_t begin, std::int64_t end) {

@@ -37,6 +37,8 @@ struct RunOptions {
   std::function<void(int flat, std::int64_t first, std::span<float> out)> initial;
   std::function<std::int64_t(std::int64_t step, std::span<std::byte> batch)> fill;  // unmasked
   std::function<UpdateRule(std::int64_t step)> rule;
+  // Before the first step, with the state in its place.
+  std::function<void(const Program&, const Memory&)> at_start;
   // After the last step, before the state is read.
   std::function<void(const Program&, const Memory&)> at_rest;
 };
@@ -173,6 +175,7 @@ inline RunResult run_training(const Workload& workload, const Program& program,
                          },
                      .before = options.before});
   FixedBatches batches(workload, vocabulary, options, result);
+  if (options.at_start) options.at_start(program, resources.memory);
   executor.run(1, batches);
   result.touched = executor.touched();
   if (options.at_rest) options.at_rest(program, resources.memory);

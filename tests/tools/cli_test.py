@@ -67,6 +67,13 @@ class Folder(unittest.TestCase):
     def steps(self, run):
         return [line for line in self.metrics(run) if "loss" in line]
 
+    def refused(self, done, code, *words):
+        self.assertEqual(done.returncode, code, done.stderr)
+        last = done.stderr.strip().splitlines()[-1]
+        self.assertTrue(last.startswith("sluice: "), done.stderr)
+        for word in words:
+            self.assertIn(word, last)
+
 
 class Train(Folder):
     def test_a_run_leaves_what_is_promised(self):
@@ -177,13 +184,6 @@ class Train(Folder):
         if "asan" in str(BINARY) or BINARY.parent.name in ("dev", "tsan"):
             return  # sanitizers keep shadow memory of their own
         self.assertLessEqual(usage.ru_maxrss * 1024, planned * 1.05 + (64 << 20))
-
-    def refused(self, done, code, *words):
-        self.assertEqual(done.returncode, code, done.stderr)
-        last = done.stderr.strip().splitlines()[-1]
-        self.assertTrue(last.startswith("sluice: "), done.stderr)
-        for word in words:
-            self.assertIn(word, last)
 
 
 def gpt2_folder(folder, vocab=256, width=16, layers=1):
@@ -359,7 +359,7 @@ class Refusals(Folder):
 
 class Help(Folder):
     def test_every_command_has_help_with_an_example(self):
-        for command in ("doctor", "probe", "plan", "train", "verify", "eval", "generate",
+        for command in ("doctor", "clean", "probe", "plan", "train", "verify", "eval", "generate",
                         "export"):
             done = self.sluice(command, "--help")
             self.assertEqual(done.returncode, 0)
@@ -377,6 +377,50 @@ class Help(Folder):
         done = self.sluice("doctor", "--json")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("memory", {row["what"] for row in json.loads(done.stdout)})
+
+
+class Clean(Folder):
+    def left_by_a_killed_run(self):
+        """The swap file of a run that was killed while it held it."""
+        words = ["train", "run.toml", "--place.optimizer", "storage", "--train.steps", "1000000"]
+        with subprocess.Popen([BINARY, *words], cwd=self.path, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL) as process:
+            swap = self.path / "runs" / "run" / "sluice-rank0.swap"
+            deadline = time.monotonic() + 60
+            while not (self.path / "runs/run/metrics.jsonl").exists() \
+                    and time.monotonic() < deadline:
+                time.sleep(0.01)
+            used = self.sluice("clean")
+            process.kill()
+        self.assertIn(f"in use by running process {process.pid}", used.stdout)
+        self.assertIn("0 files removed", used.stdout)
+        self.assertTrue(swap.exists())
+        return swap
+
+    def test_what_a_killed_run_left_is_named_and_removed(self):
+        swap = self.left_by_a_killed_run()
+        rows = json.loads(self.sluice("doctor", "--json").stdout)
+        found = [row for row in rows if row["what"] == "swap file"]
+        self.assertEqual(len(found), 1, rows)
+        self.assertIn(str(swap), found[0]["value"])
+        self.assertEqual(found[0]["mend"], f"sluice clean {swap}")
+        dry = self.sluice("clean", "--dry-run")
+        self.assertIn(f"would remove {swap}", dry.stdout)
+        self.assertTrue(swap.exists())
+        done = self.sluice("clean", "runs")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("1 file removed", done.stdout)
+        self.assertFalse(swap.exists())
+
+    def test_what_sluice_did_not_write_stays(self):
+        self.write("sluice-rank0.swap", "precious")
+        done = self.sluice("clean")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("not a swap file of sluice", done.stdout)
+        self.assertTrue((self.path / "sluice-rank0.swap").exists())
+        self.refused(self.sluice("clean", "nowhere"), 6, "nowhere")
+        self.refused(self.sluice("train", "run.toml", "--place.optimizer", "storage",
+                                 "--limits.storage_path", "."), 2, "not written by sluice")
 
 
 class Verify(Folder):

@@ -168,7 +168,8 @@ TEST_F(CommandLine, StandardOutputHoldsOneThing) {
 }
 
 TEST_F(CommandLine, EveryCommandHasHelpWithItsExample) {
-  for (const char* command : {"doctor", "probe", "plan", "train", "verify", "eval", "generate"}) {
+  for (const char* command :
+       {"doctor", "clean", "probe", "plan", "train", "verify", "eval", "generate"}) {
     const Answer answer = sluice(command + std::string(" --help"));
     EXPECT_EQ(answer.code, 0) << command;
     EXPECT_THAT(answer.out, HasSubstr(std::string("Example: sluice ") + command));

@@ -143,7 +143,7 @@ TEST_P(StorageTest, DestructorFinishesWhatWasStarted) {
 TEST_P(StorageTest, ReadBehindTheEndOfAShrunkFileIsAnErrorThatSaysWhere) {
   const auto storage = open(2_MiB);
   if (!storage) return;
-  std::filesystem::resize_file(folder_.path() / swap_file_name(), 1 << 20);
+  std::filesystem::resize_file(folder_.path() / swap_file_name(), SwapHeader::kSize + (1 << 20));
   Memory memory(2_MiB);
   try {
     read_now(*storage, 0_B, memory.all());
@@ -151,7 +151,7 @@ TEST_P(StorageTest, ReadBehindTheEndOfAShrunkFileIsAnErrorThatSaysWhere) {
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::kIo);
     const std::string what = error.what();
-    EXPECT_NE(what.find("cannot read 1.0 MiB at offset 1048576"), std::string::npos) << what;
+    EXPECT_NE(what.find("cannot read 1.0 MiB at offset 1052672"), std::string::npos) << what;
     EXPECT_NE(what.find("end of file"), std::string::npos) << what;
   }
 }
@@ -161,13 +161,14 @@ TEST_P(StorageTest, ShortReadIsTakenUpAgainWhereItEnded) {
   if (!storage) return;
   // The file ends inside the second block: the first read of it is short, and
   // only the part behind the end fails.
-  std::filesystem::resize_file(folder_.path() / swap_file_name(), (1 << 20) + 65536);
+  std::filesystem::resize_file(folder_.path() / swap_file_name(),
+                               SwapHeader::kSize + (1 << 20) + 65536);
   Memory memory(2_MiB);
   try {
     read_now(*storage, 0_B, memory.all());
     FAIL() << "bytes out of nothing";
   } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find("at offset 1114112"), std::string::npos)
+    EXPECT_NE(std::string(error.what()).find("at offset 1118208"), std::string::npos)
         << error.what();
   }
 }

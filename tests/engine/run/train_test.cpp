@@ -89,9 +89,10 @@ TEST(Train, StartsFromTheWeightsOfAModelFolder) {
 
 TEST(Train, NumbersThatAreNotFiniteEndTheRunWithoutAModel) {
   const RunScratch scratch;
-  expect_error(ErrorKind::kNonFinite, {"step 2", "optimizer.lr"}, [&] {
-    scratch.train({{"optimizer.lr", "1e30"}});
-  });
+  expect_error(ErrorKind::kNonFinite, {"step 2, samples 4 to 7", "gradient of", "optimizer.lr"},
+               [&] {
+                 scratch.train({{"optimizer.lr", "1e30"}});
+               });
   EXPECT_FALSE(scratch.exists("run/model"));
   EXPECT_EQ(scratch.metrics("\"stop\"").size(), 1U);
 }
@@ -114,6 +115,15 @@ TEST(Train, SkippedStepsAreCountedAndDigestedUntilTheyAreTooMany) {
   });
   // The last step's line may be cut off by the error.
   EXPECT_GE(scratch.metrics("digest").size(), 10U);
+  EXPECT_GE(scratch.metrics("\"skipped\":9").size(), 1U);
+  const std::vector<std::string> skips = scratch.metrics("\"event\":\"skip\"");
+  ASSERT_GE(skips.size(), 9U);
+  EXPECT_NE(skips[0].find("\"first_sample\":4,\"last_sample\":7"), std::string::npos) << skips[0];
+  expect_error(ErrorKind::kNonFinite, {"3 steps in a row", "train.max_skips is 2"}, [&] {
+    scratch.train(
+        {{"optimizer.lr", "1e30"}, {"train.on_nonfinite", "skip"}, {"train.max_skips", "2"}},
+        {.run_dir = scratch / "second"});
+  });
 }
 
 TEST(Train, ADryRunLeavesNothing) {

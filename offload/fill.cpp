@@ -108,6 +108,7 @@ class Filler {
     }
     p.segment_elements = round_up(p.segment_elements, std::int64_t{2048});
     p.digest = request_.digest;
+    p.save = request_.save;
     return p;
   }
 

@@ -38,7 +38,8 @@ Json placement_json(const Placement& p) {
           {"drain_late", p.drain_late},
           {"segment_elements", p.segment_elements},
           {"ring_slots", p.ring_slots},
-          {"digest", p.digest}};
+          {"digest", p.digest},
+          {"save", p.save}};
 }
 
 Json tiers_json(const Plan& plan) {
@@ -98,6 +99,9 @@ Json forecast_json(const Plan& plan) {
           {"phase_bound_seconds", plan.phase_bound_seconds},
           {"clip_cost_seconds", plan.clip_cost_seconds},
           {"storage_written_bytes", plan.storage_written_per_step.value},
+          {"save_bytes", plan.save.size.value},
+          {"save_seconds", plan.save.seconds},
+          {"save_pause_seconds", plan.save.pause_seconds},
           {"lanes", lanes}};
 }
 
@@ -173,7 +177,8 @@ Placement placement_of(const Json& j) {
           .drain_late = j.at("drain_late").get<int>(),
           .segment_elements = j.at("segment_elements").get<std::int64_t>(),
           .ring_slots = j.at("ring_slots").get<int>(),
-          .digest = j.at("digest").get<bool>()};
+          .digest = j.at("digest").get<bool>(),
+          .save = j.at("save").get<bool>()};
 }
 
 // What the builder requires of a placement that a person may have edited.

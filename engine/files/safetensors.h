@@ -27,6 +27,10 @@ struct TensorHeader {
   Bytes size() const { return bytes_of(dtype, count()); }
 };
 
+// What a file of these tensors begins with: the length, and the header padded so that the
+// data lie 8-byte aligned. The tensors follow in this order. Names are unique.
+std::string safetensors_header(const std::vector<TensorHeader>& tensors);
+
 // Errors   Error{kIo}.
 class SafetensorsWriter {
  public:

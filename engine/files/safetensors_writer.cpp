@@ -36,13 +36,16 @@ std::int64_t TensorHeader::count() const {
   return std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>());
 }
 
+std::string safetensors_header(const std::vector<TensorHeader>& tensors) {
+  const std::string header = header_text(tensors);
+  const std::uint64_t length = header.size();
+  return std::string(reinterpret_cast<const char*>(&length), sizeof(length)) + header;
+}
+
 SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path,
                                      const std::vector<TensorHeader>& tensors)
     : file_(path) {
-  const std::string header = header_text(tensors);
-  const std::uint64_t length = header.size();
-  file_.write(std::as_bytes(std::span(&length, 1)));
-  file_.write(header);
+  file_.write(safetensors_header(tensors));
   for (const TensorHeader& tensor : tensors) left_ += tensor.size();
 }
 

@@ -10,6 +10,7 @@
 #include <optional>
 #include <vector>
 
+#include "engine/checkpoint/checkpoint_saver.h"
 #include "engine/config/run_config.h"
 #include "engine/files/metrics.h"
 #include "engine/files/trace.h"
@@ -38,6 +39,8 @@ class StepLog {
   void digest(std::int64_t step, std::uint64_t value);
   void completed(std::int64_t step, const Timeline& timeline);
   void drained();  // writes what waited for a digest
+  // Events and lines of checkpoints that ended. Called where completed() is, or between runs.
+  void checkpoints(const std::vector<SavedCheckpoint>& ended);
   // A line for people between two steps.
   void say(const std::string& line);
 

@@ -51,7 +51,7 @@ TEST(SimulateSave, ASlowDriveHoldsTheStepsUpByWhatDoesNotFitBesideThem) {
   machine.storage_latency = Seconds{0};
   machine.storage_write = {1e10};
   const Forecast quick = forecast(workload, placement, machine);
-  EXPECT_LT(quick.save.pause_seconds, 0.05 * quick.step);
+  EXPECT_LT(quick.save.pause_seconds, 0.2 * quick.step);
   machine.storage_write = {1e6};
   const Forecast slow = forecast(workload, placement, machine);
   const double write = static_cast<double>(slow.save.size.value) / 1e6;

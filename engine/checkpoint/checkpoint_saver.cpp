@@ -18,6 +18,7 @@ CheckpointSaver::CheckpointSaver(const Workload& workload, SaverOptions options)
     : workload_(workload),
       options_(std::move(options)),
       layout_(checkpoint_layout(workload)),
+      logged_(options_.newest),
       newest_(options_.newest) {}
 
 CheckpointSaver::~CheckpointSaver() {
@@ -92,9 +93,16 @@ void CheckpointSaver::digest(std::int64_t step, std::uint64_t value) {
   commit_when_known();
 }
 
+void CheckpointSaver::logged(std::int64_t step) {
+  const std::lock_guard lock(mutex_);
+  logged_ = step;
+  if (phase_ == Phase::kSaving) commit_when_known();
+}
+
 // With the mutex held.
 void CheckpointSaver::commit_when_known() {
-  if (!ended_ || !run_ || (options_.digests && !run_->digest && !digest_)) return;
+  if (!ended_ || !run_ || logged_ < step_) return;
+  if (options_.digests && !run_->digest && !digest_) return;
   if (digest_) run_->digest = digest_;
   phase_ = Phase::kCommitting;
   committing_ = std::thread([this] { commit(); });
@@ -147,6 +155,7 @@ void CheckpointSaver::save_at_rest(const RunState& run, StateAccess& state) {
   wait();
   {
     const std::lock_guard lock(mutex_);
+    postponed_ = 0;
     begin(run.step);
     run_ = run;
   }

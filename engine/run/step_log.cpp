@@ -106,6 +106,7 @@ void StepLog::flush() {
   while (!pending_.empty() && pending_.front().completed &&
          (!config_.digest || pending_.front().metrics.digest)) {
     metrics_.step(pending_.front().metrics);
+    written_ = pending_.front().result.step;
     pending_.pop_front();
   }
 }
@@ -171,8 +172,8 @@ void StepLog::checkpoints(const std::vector<SavedCheckpoint>& ended) {
     say(fmt::format("checkpoint of step {}: {} in {}, held up {}{}", saved.step,
                     format_bytes(saved.size), format_seconds(saved.write_time),
                     format_seconds(saved.pause),
-                    saved.late > 0 ? fmt::format(", {} steps late: the one before was still "
-                                                 "being written",
+                    saved.late > 0 ? fmt::format(", late by {}: the one before was still being "
+                                                 "written",
                                                  saved.late)
                                    : ""));
     if (!saved.not_pruned.empty()) {

@@ -38,7 +38,8 @@ class StepLog {
   void reported(const StepResult& result);
   void digest(std::int64_t step, std::uint64_t value);
   void completed(std::int64_t step, const Timeline& timeline);
-  void drained();  // writes what waited for a digest
+  void drained();                                    // writes what waited for a digest
+  std::int64_t written() const { return written_; }  // the last step in metrics.jsonl
   // Events and lines of checkpoints that ended. Called where completed() is, or between runs.
   void checkpoints(const std::vector<SavedCheckpoint>& ended);
   // A line for people between two steps.
@@ -69,6 +70,7 @@ class StepLog {
   double step_seconds_ = 0;      // running mean
   std::vector<TraceSpan> trace_;
   double trace_start_ = 0;
+  std::int64_t written_ = 0;
 };
 
 }  // namespace sluice

@@ -123,9 +123,10 @@ TEST(Train, ADryRunLeavesNothing) {
   EXPECT_FALSE(scratch.exists("run"));
 }
 
-TEST(Train, NothingToResumeStartsAfreshAndARunWithoutCheckpointIsRefused) {
+TEST(Train, NothingToResumeStartsAfreshAndAModelWithoutCheckpointIsNotLost) {
   const RunScratch scratch;
   EXPECT_EQ(scratch.train({}, {.resume = true}).reason, "steps");
+  std::filesystem::remove_all(scratch / "run/checkpoints");
   expect_error(ErrorKind::kIo, {"no checkpoint", "--overwrite"},
                [&] { scratch.train({}, {.resume = true}); });
   EXPECT_TRUE(scratch.exists("run/model/config.json"));

@@ -47,7 +47,9 @@ std::optional<std::int64_t> step_of_name(const std::string& name) {
   const char* end = name.data() + name.size();
   const auto [stop, error] = std::from_chars(name.data() + kPrefix.size(), end, step);
   // Only the one way to write a number: "step-07" is not ours.
-  if (error != std::errc() || stop != end || name != checkpoint_name(step)) return std::nullopt;
+  if (error != std::errc() || stop != end || step < 0 || name != checkpoint_name(step)) {
+    return std::nullopt;
+  }
   return step;
 }
 

@@ -107,6 +107,16 @@ optimizer = { lr = 1e-2 }
 limits = { device = "16MiB", host = "16MiB", threads = 1 }
 eval = { sequences = 1 }
 log = { digest = true, trace = "none" }
+[place]  # one plan, so that no time goes into a search
+weights = "device"
+gradients = "device"
+activations = "device"
+optimizer = "host"
+adam = "host"
+wave = 1
+recompute = "none"
+fetch_ahead = 1
+drain_late = 0
 )",
                                                  "tiny.toml", folder_, all);
     return sluice::train(config, {.run_dir = run_dir(), .resume = resume}).exit_code();

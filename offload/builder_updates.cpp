@@ -16,13 +16,13 @@ class Rings {
  public:
   explicit Rings(BuildContext& context) : context_(context) {}
 
-  enum Kind : std::uint8_t { kStateIn, kStateOut, kGradientIn, kWeightOut, kKinds };
+  enum Kind : std::uint8_t { kStateIn, kStateOut, kGradientIn, kWeightOut, kSaveOut, kKinds };
 
   // The next slot of a ring, at least `size` long.
   BufferId next(Kind kind, Tier tier, Bytes size) {
     Ring& ring = rings_[kind][index_of(tier)];
     // As many slots as are really taken.
-    if (ring.slots.size() < static_cast<std::size_t>(context_.placement.ring_slots)) {
+    if (ring.slots.size() < slots_of(kind)) {
       ring.slots.push_back(context_.emitter.buffer(tier, role_of(kind), largest(kind), true));
     }
     const BufferId slot = ring.slots[ring.next++ % ring.slots.size()];
@@ -36,8 +36,14 @@ class Rings {
     std::size_t next = 0;
   };
 
+  // Of a save one slot fills while the other is written.
+  std::size_t slots_of(Kind kind) const {
+    return kind == kSaveOut ? 2 : static_cast<std::size_t>(context_.placement.ring_slots);
+  }
+
   static Role role_of(Kind kind) {
     if (kind == kGradientIn) return Role::kGradient;
+    if (kind == kSaveOut) return Role::kWorkspace;
     return kind == kWeightOut ? Role::kWeight : Role::kState;
   }
 
@@ -45,12 +51,20 @@ class Rings {
     const Workload& workload = context_.workload;
     std::int64_t elements = 0;
     for (int f = 0; f < context_.flats(); ++f) {
-      if (updates_in_place(context_.placement, f)) continue;
+      if (kind != kSaveOut && updates_in_place(context_.placement, f)) continue;
+      if (kind == kSaveOut && !only_on_device(f)) continue;
       elements = std::max(elements, context_.homes[static_cast<std::size_t>(f)].segment_elements);
     }
     if (kind == kGradientIn) return padded(size_of(workload.gradient) * elements);
     if (kind == kWeightOut) return padded(size_of(workload.compute) * elements);
-    return segment_layout(elements, workload.moments).size;
+    const Bytes block = segment_layout(elements, workload.moments).size;
+    return kind == kSaveOut ? std::min(block, kSavePiece) : block;
+  }
+
+  // The state does not come through the host on its way.
+  bool only_on_device(int flat) const {
+    const auto i = static_cast<std::size_t>(flat);
+    return context_.placement.states[i] == Tier::kDevice && context_.placement.adam_on_device[i];
   }
 
   BuildContext& context_;
@@ -112,7 +126,8 @@ class UpdateEmitter {
                          {8 * std::int64_t{homes.first_digest + s}}, {8});
     }
     context_.emitter.emit(moment_, operation_, operands);
-    send(state, state_home, Role::kState);
+    const Access on_host = send(state, state_home, Role::kState);
+    if (context_.placement.save) save(on_host, state_home);
     send(weight, weight_home, Role::kWeight);
     if (context_.placement.digest && at == Tier::kDevice) {
       hop(Emitter::read(scalars_.digests, {8 * std::int64_t{homes.first_digest + s}}, {8}),
@@ -156,15 +171,37 @@ class UpdateEmitter {
     return tier_of(home) == at ? home : slot(Rings::kWeightOut, at, home.size);
   }
 
-  // Takes what an update left in `here` home.
-  void send(const Access& from, const Access& home, Role role) {
+  // Takes what an update left in `here` home. Returns where it then lies on the host too,
+  // or nothing where it does not come there.
+  Access send(const Access& from, const Access& home, Role role) {
     Access here = from;
+    Access on_host = tier_of(here) == Tier::kHost ? here : Access{};
     while (tier_of(here) != tier_of(home)) {
       const Tier next = tier_of(here) == Tier::kHost ? tier_of(home) : Tier::kHost;
       const Rings::Kind kind = role == Role::kState ? Rings::kStateOut : Rings::kWeightOut;
       const Access there = next == tier_of(home) ? home : slot(kind, next, here.size);
       hop(here, there, role);
       here = there;
+      if (next == Tier::kHost) on_host = here;
+    }
+    return on_host;
+  }
+
+  // The segment as the update left it, to the run's sink: from where it lies on the host, its
+  // home or the slot that it passes through; else through slots of its own, piece by piece.
+  void save(const Access& on_host, const Access& home) {
+    Operation save = operation_;
+    save.kind = OperationKind::kSave;
+    save.lane = Lane::kSave;
+    save.for_save = true;
+    if (on_host.exists()) return context_.emitter.emit(moment_, save, {as(on_host, true, false)});
+    for (Bytes begin; begin < home.size; begin += kSavePiece, ++save.piece) {
+      const Bytes size = std::min(kSavePiece, home.size - begin);
+      const Access staged = slot(Rings::kSaveOut, Tier::kHost, size);
+      Operation stage = save;
+      context_.emitter.move(moment_, stage, Emitter::read(home.buffer, home.begin + begin, size),
+                            as(staged, false, true));
+      context_.emitter.emit(moment_, save, {as(staged, true, false)});
     }
   }
 

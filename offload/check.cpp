@@ -56,7 +56,7 @@ class SymbolMemory {
 class Interpreter {
  public:
   Interpreter(const Workload& workload, const Program& program)
-      : workload_(workload), program_(program) {
+      : workload_(workload), program_(program), saved_(program.homes.size()) {
     for (std::size_t f = 0; f < program.homes.size(); ++f) {
       write_home(program.homes[f].weight, combine({'w', f}));
       write_home(program.homes[f].state, combine({'s', f}));
@@ -73,6 +73,7 @@ class Interpreter {
         if (!result_.fault.empty()) return std::move(result_);
       }
     }
+    check_saved(steps);
     for (const FlatHomes& homes : program_.homes) {
       result_.weights.push_back(home_symbol(homes.weight));
       result_.states.push_back(homes.state == kNoBuffer ? 0 : home_symbol(homes.state));
@@ -176,9 +177,32 @@ class Interpreter {
     const Symbol all = combine({static_cast<Symbol>(step), value(operation, UpdateOperands::kState),
                                 value(operation, UpdateOperands::kGradient),
                                 value(operation, UpdateOperands::kNorm)});
+    updated_[{operation.flat, operation.segment}] = {step, combine({'U', all})};
     assign(operation, UpdateOperands::kState, combine({'U', all}));
     assign(operation, UpdateOperands::kWeight, combine({'W', all}));
     assign(operation, UpdateOperands::kDigest, combine({'D', all}));
+  }
+
+  // What is saved of a segment is what the update of that very step left.
+  void save(const Operation& operation, int step) {
+    const auto [updated, symbol] = updated_[{operation.flat, operation.segment}];
+    const bool right = value(operation, SaveOperands::kState) == symbol && updated == step;
+    if (!right && result_.fault.empty()) {
+      result_.fault = fmt::format("{} of step {} finds other bytes than its update left",
+                                  label_of(workload_, operation), step);
+    }
+    saved_[static_cast<std::size_t>(operation.flat)] +=
+        operand(operation, SaveOperands::kState).size;
+  }
+
+  // Nothing, or everything in every step.
+  void check_saved(int steps) {
+    for (std::size_t f = 0; f < saved_.size(); ++f) {
+      const BufferId state = program_.homes[f].state;
+      if (saved_[f].value == 0 || !result_.fault.empty()) continue;
+      if (saved_[f] == program_.buffers[static_cast<std::size_t>(state)].size * steps) continue;
+      result_.fault = fmt::format("not all of the state of {} is saved", workload_.flats[f].name);
+    }
   }
 
   void interpret(const Operation& operation, int step) {
@@ -211,6 +235,8 @@ class Interpreter {
         result_.reports.push_back(value(operation, ReportOperands::kLosses));
         result_.reports.push_back(value(operation, ReportOperands::kNorms));
         return;
+      case OperationKind::kSave:
+        return save(operation, step);
       case OperationKind::kReportDigest:
         static_cast<void>(value(operation, ReportDigestOperands::kDigests));
         return;
@@ -239,6 +265,9 @@ class Interpreter {
   const Workload& workload_;
   const Program& program_;
   std::array<SymbolMemory, kTierCount> memories_;
+  // By flat parameter and segment: the last step updated, and what it left.
+  std::map<std::pair<std::int16_t, std::int32_t>, std::pair<int, Symbol>> updated_;
+  std::vector<Bytes> saved_;  // by flat parameter, over all steps
   SymbolicRun result_;
 };
 

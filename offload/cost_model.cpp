@@ -47,6 +47,7 @@ double CostModel::move(Lane lane, Bytes size) const {
     case Lane::kStorageRead:
       return time(machine_.storage_read, machine_.storage_latency);
     case Lane::kStorageWrite:
+    case Lane::kSave:
       return time(machine_.storage_write, machine_.storage_latency);
     case Lane::kCompute:
       return elementwise(size * 2);
@@ -94,6 +95,8 @@ double CostModel::seconds(const Program& program, const Operation& operation) co
           homes.segment_elements, flat_elements_[static_cast<std::size_t>(operation.flat)] - first);
       return update(elements, operation.lane == Lane::kCompute);
     }
+    case OperationKind::kSave:
+      return move(operation.lane, size(SaveOperands::kState));
     case OperationKind::kPrepare:
     case OperationKind::kReport:
     case OperationKind::kReportDigest:
@@ -120,6 +123,8 @@ Demand CostModel::demand(const Operation& operation) const {
       return {.dram = machine_.storage_read.value, .disk = 1};
     case Lane::kStorageWrite:
       return {.dram = machine_.storage_write.value, .disk = 1};
+    case Lane::kSave:  // one thread sums and hands to the file system
+      return {.cores = 1, .dram = machine_.storage_write.value, .disk = 1};
   }
   return {};
 }

@@ -40,7 +40,7 @@ void add_lanes(const Plan& plan, std::string& text) {
   fmt::format_to(out, "  {:<16}{:>12}{:>9}{:>14}\n", "lane", "busy", "of step", "bytes");
   for (const Lane lane : kLanes) {
     const LaneUse& lane_use = use[index_of(lane)];
-    if (plan.program.lane_size[index_of(lane)] == 0) continue;
+    if (plan.program.lane_size[index_of(lane)] == 0 || lane == Lane::kSave) continue;
     fmt::format_to(out, "  {:<16}{:>12}{:>8.0f}%{:>14}{}\n", name_of(lane),
                    format_seconds(Seconds{lane_use.busy_seconds}),
                    100 * lane_use.busy_seconds / step, bytes_or_dash(lane_use.bytes),
@@ -103,6 +103,12 @@ std::string describe(const Plan& plan, const Machine& machine) {
                    "days\n",
                    format_bytes(plan.storage_written_per_step),
                    format_bytes(Bytes{static_cast<std::int64_t>(per_day)}), 600e12 / per_day);
+  }
+  if (plan.placement.save) {
+    fmt::format_to(out,
+                   "  a checkpoint is {}, takes {} beside the steps, and holds them up by {}\n",
+                   format_bytes(plan.save.size), format_seconds(Seconds{plan.save.seconds}),
+                   format_seconds(Seconds{plan.save.pause_seconds}));
   }
   for (const std::string& line : plan.advice) fmt::format_to(out, "  faster with {}\n", line);
   if (plan.advice.empty()) fmt::format_to(out, "  nothing within reach would make it faster\n");

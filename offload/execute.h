@@ -16,6 +16,7 @@
 #include "devices/workers.h"
 #include "offload/dependencies.h"
 #include "offload/program.h"
+#include "offload/state_sink.h"
 #include "offload/timeline.h"
 #include "offload/workload.h"
 
@@ -75,6 +76,7 @@ struct ExecuteOptions {
   bool serial = false;                                // one operation at a time, in program order
   float clip = 0;                                     // of the global norm; 0: none
   std::function<UpdateRule(std::int64_t step)> rule;  // training only
+  StateSink* sink = nullptr;                          // of a Program with saves; or none
   // Tests: called by the lane before an operation is run or issued.
   std::function<void(std::size_t operation, std::int64_t step)> before;
 };

@@ -19,6 +19,9 @@ namespace {
 
 // Iterations whose spans are kept: one that is read, and those that lanes may be in.
 constexpr std::int64_t kSpansKept = 4;
+// Iterations of which is known whether their step is saved: an update may be deferred, and
+// spans are read while two more iterations run and a third is published.
+constexpr std::int64_t kSavesKept = 8;
 // Operations that a storage lane keeps in flight.
 constexpr std::int64_t kStorageDepth = 4;
 
@@ -140,6 +143,9 @@ class Executor::Impl {
   void publish(std::int64_t iteration, Mode mode) {
     modes_[static_cast<std::size_t>(iteration % kSpansKept)] = mode;
     if (mode == Mode::kAfter) end_ = iteration + 1;
+    saved_[static_cast<std::size_t>(iteration % kSavesKept)] =
+        mode == Mode::kStep && options_.sink != nullptr &&
+        options_.sink->wants(first_ + iteration - 1);
     published_.raise_to(iteration + 1);
   }
 
@@ -157,6 +163,11 @@ class Executor::Impl {
   }
 
   bool masked(std::int64_t iteration, const Operation& operation) const {
+    if (operation.for_save &&
+        (iteration < operation.stage ||
+         !saved_[static_cast<std::size_t>((iteration - operation.stage) % kSavesKept)])) {
+      return true;
+    }
     const Mode mode = modes_[static_cast<std::size_t>(iteration % kSpansKept)];
     if (operation.stage < 0) return mode == Mode::kAfter;
     if (operation.stage == 0) return mode != Mode::kStep;
@@ -282,6 +293,9 @@ class Executor::Impl {
     } else {
       span.start = steady_seconds().count();
       if (runs) run_on_host_lane(operation, step, iteration);
+      if (runs && state.lane == Lane::kSave && position + 1 == state.size) {
+        options_.sink->end(step);
+      }
       span.end = steady_seconds().count();
       state.progress.raise_to(sequence + 1);
     }
@@ -372,8 +386,9 @@ class Executor::Impl {
 
   std::array<std::vector<Span>, kSpansKept> spans_;
   std::array<Mode, kSpansKept> modes_{};
-  Progress published_;  // iterations known
-  Progress collected_;  // iterations whose spans were read
+  std::array<bool, kSavesKept> saved_{};  // whether the state of the iteration's step is saved
+  Progress published_;                    // iterations known
+  Progress collected_;                    // iterations whose spans were read
   std::atomic<std::int64_t> end_{0};
   std::int64_t first_ = 0;
   StepListener* listener_ = nullptr;

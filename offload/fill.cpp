@@ -106,6 +106,7 @@ class Filler {
                              ? segment_elements_of(*request_.segment, workload_.moments)
                              : round_up(p.segment_elements, std::int64_t{2048});
     p.digest = request_.digest;
+    p.save = request_.save;
     return p;
   }
 

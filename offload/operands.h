@@ -52,6 +52,11 @@ struct ReportDigestOperands {
   static constexpr std::size_t kDigests = 0;
 };
 
+// kSave: bytes of a segment's block, from `piece * kSavePiece` on
+struct SaveOperands {
+  static constexpr std::size_t kState = 0;
+};
+
 // A step's batch: a header of one cache line, then ids and targets of each
 // micro-batch, each a multiple of 64 bytes.
 struct BatchLayout {

@@ -8,6 +8,7 @@
 #include "devices/base/error.h"
 #include "kernels/host_kernels.h"
 #include "offload/state_names.h"
+#include "offload/tensor_range.h"
 
 namespace sluice {
 namespace {
@@ -95,6 +96,7 @@ void OperationRunner::issue(const Operation& operation, std::int64_t step, Queue
     case OperationKind::kPrepare:
     case OperationKind::kReport:
     case OperationKind::kReportDigest:
+    case OperationKind::kSave:
       break;
   }
   SLUICE_CHECK(false && "not an operation of a device lane");
@@ -241,6 +243,9 @@ bool OperationRunner::run(const Operation& operation, std::int64_t step, StepLis
     case OperationKind::kReport:
       report(operation, step, listener);
       return true;
+    case OperationKind::kSave:
+      save(operation, step);
+      return true;
     case OperationKind::kReportDigest: {
       const Access& access = operand(operation, ReportDigestOperands::kDigests);
       const auto* digests = address_as<std::uint64_t>(operation, ReportDigestOperands::kDigests);
@@ -251,7 +256,7 @@ bool OperationRunner::run(const Operation& operation, std::int64_t step, StepLis
     default:
       break;
   }
-  SLUICE_CHECK(false && "not an operation of the host_compute lane");
+  SLUICE_CHECK(false && "not an operation of a host lane");
 }
 
 void OperationRunner::report(const Operation& operation, std::int64_t step,
@@ -266,6 +271,38 @@ void OperationRunner::report(const Operation& operation, std::int64_t step,
     report.logits = {logits, count(operand(operation, ReportOperands::kLogits).size) / 4};
   }
   listener.report(report);
+}
+
+// The bytes [begin, end) of a segment's block, cut into parts of the state and those into
+// tensors. The padding between them is not saved.
+void OperationRunner::save(const Operation& operation, std::int64_t step) {
+  const FlatParameter& flat = workload_.flats[static_cast<std::size_t>(operation.flat)];
+  const FlatHomes& homes = program_.homes[static_cast<std::size_t>(operation.flat)];
+  const std::int64_t first = homes.segment_elements * operation.segment;
+  const std::int64_t elements = std::min(homes.segment_elements, flat.count - first);
+  const SegmentLayout layout = segment_layout(elements, workload_.moments);
+  const std::byte* bytes = address(operation, SaveOperands::kState);
+  const std::int64_t begin = kSavePiece.value * operation.piece;
+  const std::int64_t end = begin + operand(operation, SaveOperands::kState).size.value;
+  const auto part = [&](StatePart name, DType dtype, Bytes at) {
+    const std::int64_t width = size_of(dtype);
+    const std::int64_t from = (std::max(begin, at.value) - at.value) / width;
+    const std::int64_t to = std::min((end - at.value) / width, elements);
+    if (from >= to) return;
+    for_tensors(flat, first + from, first + to,
+                [&](std::size_t tensor, std::int64_t left, std::int64_t right) {
+                  const std::byte* data = bytes + (at.value - begin) + width * (left - first);
+                  options_.sink->write(
+                      step, {.flat = operation.flat,
+                             .tensor = tensor,
+                             .part = name,
+                             .first = left - flat.tensors[tensor].offset,
+                             .bytes = {data, static_cast<std::size_t>(width * (right - left))}});
+                });
+  };
+  part(StatePart::kMaster, DType::kFloat32, {});
+  part(StatePart::kFirstMoment, workload_.moments, layout.first_moment);
+  part(StatePart::kSecondMoment, workload_.moments, layout.second_moment);
 }
 
 void OperationRunner::transfer(const Operation& operation, Storage::Listener& listener,

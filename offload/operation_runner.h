@@ -21,7 +21,7 @@ class OperationRunner {
   // Enqueues an operation of a device lane. Called by that lane's thread.
   void issue(const Operation& operation, std::int64_t step, Queue& queue);
 
-  // Runs an operation of the host_compute lane. False: prepare() found no step.
+  // Runs an operation of the host_compute or the save lane. False: prepare() found no step.
   bool run(const Operation& operation, std::int64_t step, StepListener& listener);
 
   // Starts the transfer of a storage lane's operation.
@@ -52,6 +52,7 @@ class OperationRunner {
   void round(const Operation& operation, Queue& queue);
   template <typename Run, typename Hash>
   void update(const Operation& operation, std::int64_t step, Run run, Hash hash);
+  void save(const Operation& operation, std::int64_t step);
   void report(const Operation& operation, std::int64_t step, StepListener& listener);
 
   const Workload& workload_;

@@ -16,6 +16,7 @@ ProgramTimes times_of(const Program& program, const CostModel& costs) {
       phase = &times.backward;
       first = false;
     }
+    if (operation.for_save) continue;  // no part of an ordinary step
     const double seconds = costs.seconds(program, operation);
     times.lanes[index_of(operation.lane)] += seconds;
     switch (operation.lane) {
@@ -37,6 +38,8 @@ ProgramTimes times_of(const Program& program, const CostModel& costs) {
         break;
       case Lane::kStorageWrite:
         if (operation.role == Role::kState) times.state_write += seconds;
+        break;
+      case Lane::kSave:
         break;
     }
   }

@@ -48,6 +48,7 @@ struct Placement {
   std::int64_t segment_elements = 1 << 20;  // parameters of one segment, a multiple of 2048
   int ring_slots = 4;                       // segments in flight
   bool digest = false;                      // each update also hashes what it wrote
+  bool save = false;                        // the state can be saved while steps go on
 
   bool operator==(const Placement&) const = default;
 };

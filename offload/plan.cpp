@@ -60,6 +60,7 @@ Plan build_plan(const Model& model, const Placement& placement, const TierLimits
   check_symbols(plan, costs);
   fill_tiers(plan, limits);
   plan.forecast = simulate(plan.program, plan.waits, costs, {.serial = serial});
+  plan.save = simulate_save(plan.program, plan.waits, costs, plan.forecast.step_seconds, serial);
   const ProgramTimes times = times_of(plan.program, costs);
   plan.phase_bound_seconds = phase_bound(times, placement.deferred, costs);
   plan.overlap_bound_seconds = times.lanes[index_of(Lane::kCompute)];

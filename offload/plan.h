@@ -14,6 +14,7 @@
 #include "offload/dependencies.h"
 #include "offload/placement.h"
 #include "offload/program.h"
+#include "offload/simulate.h"
 #include "offload/timeline.h"
 #include "offload/workload.h"
 
@@ -44,6 +45,7 @@ struct PlanRequest {
   int groups = 1;
   bool clips = true;  // the global norm clips: updates are deferred
   bool digest = false;
+  bool save = false;    // room and operations to save the state while steps go on
   bool serial = false;  // forecast for one operation at a time
 };
 
@@ -69,6 +71,7 @@ struct Plan {
       0;  // step minus the same step without clipping; 0 where it does not clip
   std::vector<std::string> advice;  // what would make it faster, with figures
   Bytes storage_written_per_step;
+  SaveForecast save;
 };
 
 struct Remedy {

@@ -32,7 +32,8 @@ Json placement_json(const Placement& p) {
           {"drain_late", p.drain_late},
           {"segment_elements", p.segment_elements},
           {"ring_slots", p.ring_slots},
-          {"digest", p.digest}};
+          {"digest", p.digest},
+          {"save", p.save}};
 }
 
 Json tiers_json(const Plan& plan) {
@@ -92,6 +93,9 @@ Json forecast_json(const Plan& plan) {
           {"phase_bound_seconds", plan.phase_bound_seconds},
           {"clip_cost_seconds", plan.clip_cost_seconds},
           {"storage_written_bytes", plan.storage_written_per_step.value},
+          {"save_bytes", plan.save.size.value},
+          {"save_seconds", plan.save.seconds},
+          {"save_pause_seconds", plan.save.pause_seconds},
           {"lanes", lanes}};
 }
 

@@ -21,9 +21,10 @@ std::string_view name_of(Role role) {
 }
 
 std::string_view name_of(Lane lane) {
-  constexpr std::array<std::string_view, kLaneCount> kNames = {"compute",        "host_to_device",
-                                                               "device_to_host", "host_compute",
-                                                               "storage_read",   "storage_write"};
+  constexpr std::array<std::string_view, kLaneCount> kNames = {
+      "compute",      "host_to_device", "device_to_host",
+      "host_compute", "storage_read",   "storage_write",
+      "save"};
   return kNames[index_of(lane)];
 }
 
@@ -73,6 +74,8 @@ std::string_view verb_of(const Operation& operation) {
       return "report";
     case OperationKind::kReportDigest:
       return "report digest";
+    case OperationKind::kSave:
+      return "save";
     case OperationKind::kMove:
       break;
   }
@@ -102,6 +105,7 @@ std::string label_of(const Workload& workload, const Operation& operation) {
   }
   if (operation.micro_batch >= 0) label += fmt::format(" micro-batch {}", operation.micro_batch);
   if (operation.segment >= 0) label += fmt::format(" segment {}", operation.segment);
+  if (operation.piece > 0) label += fmt::format(" piece {}", operation.piece);
   return label;
 }
 
@@ -113,10 +117,12 @@ std::uint64_t hash_of(const Program& program) {
     add(operation.lane);
     add(operation.stage);
     add(operation.accumulate);
+    add(operation.for_save);
     add(operation.layer);
     add(operation.flat);
     add(operation.micro_batch);
     add(operation.segment);
+    add(operation.piece);
     for (const Access& access : program.accesses_of(operation)) {
       add(access.exists());
       if (!access.exists()) continue;

@@ -28,10 +28,12 @@ enum class Lane : std::uint8_t {
   kHostCompute,
   kStorageRead,
   kStorageWrite,
+  kSave,
 };
-inline constexpr std::size_t kLaneCount = 6;
+inline constexpr std::size_t kLaneCount = 7;
 inline constexpr std::array kLanes = {Lane::kCompute,     Lane::kHostToDevice, Lane::kDeviceToHost,
-                                      Lane::kHostCompute, Lane::kStorageRead,  Lane::kStorageWrite};
+                                      Lane::kHostCompute, Lane::kStorageRead,  Lane::kStorageWrite,
+                                      Lane::kSave};
 std::string_view name_of(Lane lane);  // "compute", "host_to_device", ...
 constexpr std::size_t index_of(Lane lane) { return static_cast<std::size_t>(lane); }
 constexpr std::size_t index_of(Tier tier) { return static_cast<std::size_t>(tier); }
@@ -41,7 +43,9 @@ constexpr std::size_t index_of(Role role) { return static_cast<std::size_t>(role
 constexpr bool is_device_lane(Lane lane) { return lane <= Lane::kDeviceToHost; }
 // A storage lane keeps several operations in flight, so its order of issue is no
 // order of completion.
-constexpr bool has_depth(Lane lane) { return lane >= Lane::kStorageRead; }
+constexpr bool has_depth(Lane lane) {
+  return lane == Lane::kStorageRead || lane == Lane::kStorageWrite;
+}
 
 // The operand order of each kind is given by the structs in operands.h.
 enum class OperationKind : std::uint8_t {
@@ -57,6 +61,7 @@ enum class OperationKind : std::uint8_t {
   kUpdate,        // Adam on one segment
   kReport,        // host: losses and norm are known
   kReportDigest,  // host: the digest of the state after a step is known
+  kSave,          // a segment, as it is after its update, goes to the run's StateSink
 };
 
 using BufferId = std::int32_t;
@@ -91,10 +96,12 @@ struct Operation {
   // from the step before, -1 prepares the step after.
   std::int8_t stage = 0;
   bool accumulate = false;  // backward: gradients add to what is there
+  bool for_save = false;    // runs for the steps whose state is saved, and for no other
   std::int16_t layer = -1;
   std::int16_t flat = -1;
   std::int32_t micro_batch = -1;
   std::int32_t segment = -1;
+  std::int32_t piece = 0;  // of a segment's block, where it is saved in pieces
   std::uint32_t first_access = 0;
   std::uint32_t access_count = 0;
 };
@@ -107,6 +114,9 @@ struct SegmentLayout {
   Bytes size;
 };
 SegmentLayout segment_layout(std::int64_t elements, DType moments);
+
+// State that is on the device alone comes to the host for a save in pieces of this size.
+inline constexpr Bytes kSavePiece{std::int64_t{16} << 20};
 
 // Where a flat parameter lives between its uses.
 struct FlatHomes {

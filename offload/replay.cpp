@@ -56,7 +56,8 @@ Placement placement_of(const Json& j) {
           .drain_late = small("drain_late"),
           .segment_elements = whole(j, "segment_elements", std::int64_t{1} << 48),
           .ring_slots = small("ring_slots"),
-          .digest = j.at("digest").get<bool>()};
+          .digest = j.at("digest").get<bool>(),
+          .save = j.at("save").get<bool>()};
 }
 
 // What the builder requires of a placement that a person may have edited.

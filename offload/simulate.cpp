@@ -21,6 +21,7 @@ struct LaneState {
   double remaining = 0;  // seconds of work at full rate
   double rate = 1;
   double start = 0;
+  Demand demand;  // of what runs
 };
 
 class Simulator {
@@ -40,16 +41,9 @@ class Simulator {
   }
 
   Timeline run() {
-    const int iterations = options_.warm_up + 2;
     observed_ = options_.warm_up;
     timeline_.spans.resize(program_.operations.size());
-    const std::int64_t total = static_cast<std::int64_t>(program_.operations.size()) * iterations;
-    iterations_ = iterations;
-    report_.assign(static_cast<std::size_t>(iterations), 0);
-    for (std::int64_t done = 0; done < total;) {
-      start_ready();
-      done += advance();
-    }
+    go(options_.warm_up + 2);
     const auto at = static_cast<std::size_t>(observed_);
     timeline_.step_seconds = report_[at] - report_[at - 1];
     // The step begins where the one before reported.
@@ -60,7 +54,43 @@ class Simulator {
     return std::move(timeline_);
   }
 
+  SaveForecast save(double step_seconds) {
+    saved_ = options_.warm_up;
+    timeline_.spans.resize(program_.operations.size());
+    // The save of a deferred update runs one iteration later, what waits for it another.
+    constexpr int kAfter = 3;
+    go(saved_ + kAfter + 1);
+    const auto first = static_cast<std::size_t>(saved_ - 1);
+    const double elapsed = report_[first + kAfter + 1] - report_[first];
+    SaveForecast forecast{.pause_seconds = std::max(0.0, elapsed - (kAfter + 1) * step_seconds)};
+    for (const Operation& operation : program_.operations) {
+      if (operation.kind != OperationKind::kSave) continue;
+      forecast.size += program_.accesses_of(operation)[SaveOperands::kState].size;
+    }
+    forecast.seconds = save_end_ - save_start_;
+    return forecast;
+  }
+
  private:
+  void go(int iterations) {
+    iterations_ = iterations;
+    report_.assign(static_cast<std::size_t>(iterations), 0);
+    const std::int64_t total = static_cast<std::int64_t>(program_.operations.size()) * iterations;
+    for (std::int64_t done = 0; done < total;) {
+      start_ready();
+      done += advance();
+    }
+  }
+
+  // Whether the operation that `state` is at does nothing: the state of its step is not saved.
+  bool skipped(const LaneState& state) const {
+    const Operation& operation = program_.operations[static_cast<std::size_t>(current(state))];
+    return operation.for_save && iteration_of(state) - operation.stage != saved_;
+  }
+  static int iteration_of(const LaneState& state) {
+    return static_cast<int>(state.next / static_cast<std::int64_t>(state.order.size()));
+  }
+
   bool ready(Lane lane) const {
     const LaneState& state = lanes_[index_of(lane)];
     const auto size = static_cast<std::int64_t>(state.order.size());
@@ -87,7 +117,8 @@ class Simulator {
       LaneState& state = lanes_[index_of(lane)];
       state.running = true;
       state.start = now_;
-      state.remaining = seconds_[static_cast<std::size_t>(current(state))];
+      state.demand = skipped(state) ? Demand{} : demands_[static_cast<std::size_t>(current(state))];
+      state.remaining = skipped(state) ? 0 : seconds_[static_cast<std::size_t>(current(state))];
       started = true;
     }
     if (started) share();
@@ -103,7 +134,7 @@ class Simulator {
     Demand sum;
     for (const LaneState& state : lanes_) {
       if (!state.running) continue;
-      const Demand& demand = demands_[static_cast<std::size_t>(current(state))];
+      const Demand& demand = state.demand;
       sum.cores += demand.cores;
       sum.dram += demand.dram;
       sum.link += demand.link;
@@ -114,7 +145,7 @@ class Simulator {
     };
     for (LaneState& state : lanes_) {
       if (!state.running) continue;
-      const Demand& demand = demands_[static_cast<std::size_t>(current(state))];
+      const Demand& demand = state.demand;
       state.rate = std::min({limit(demand.cores, sum.cores, capacity_.cores),
                              limit(demand.dram, sum.dram, capacity_.dram),
                              limit(demand.link, sum.link, capacity_.link),
@@ -144,11 +175,14 @@ class Simulator {
 
   void complete(LaneState& state) {
     const std::int32_t operation = current(state);
-    const auto iteration =
-        static_cast<int>(state.next / static_cast<std::int64_t>(state.order.size()));
+    const int iteration = iteration_of(state);
     const Operation& op = program_.operations[static_cast<std::size_t>(operation)];
     if (iteration == observed_) {
       timeline_.spans[static_cast<std::size_t>(operation)] = {state.start, now_};
+    }
+    if (op.kind == OperationKind::kSave && !skipped(state)) {
+      if (save_end_ == 0) save_start_ = state.start;
+      save_end_ = now_;
     }
     if (op.kind == OperationKind::kReport) report_[static_cast<std::size_t>(iteration)] = now_;
     state.running = false;
@@ -167,7 +201,9 @@ class Simulator {
   std::vector<double> report_;  // end of each iteration's report
   std::int64_t iterations_ = 0;
   std::int64_t serial_next_ = 0;
-  int observed_ = 0;
+  int observed_ = -1;
+  int saved_ = -1;  // the iteration whose step's state is saved
+  double save_start_ = 0, save_end_ = 0;
   double now_ = 0;
   Timeline timeline_;
 };
@@ -177,6 +213,12 @@ class Simulator {
 Timeline simulate(const Program& program, const std::vector<Waits>& waits, const CostModel& costs,
                   const SimulateOptions& options) {
   return Simulator(program, waits, costs, options).run();
+}
+
+SaveForecast simulate_save(const Program& program, const std::vector<Waits>& waits,
+                           const CostModel& costs, double step_seconds, bool serial) {
+  if (program.lane_size[index_of(Lane::kSave)] == 0) return {};
+  return Simulator(program, waits, costs, {.serial = serial, .warm_up = 2}).save(step_seconds);
 }
 
 std::array<LaneUse, kLaneCount> lane_use(const Program& program, const Timeline& timeline) {
@@ -192,7 +234,8 @@ std::array<LaneUse, kLaneCount> lane_use(const Program& program, const Timeline&
     double& until = busy_until[index_of(operation.lane)];
     lane.busy_seconds += std::max(0.0, span.end - std::max(span.start, until));
     until = std::max(until, span.end);
-    if (operation.kind != OperationKind::kMove) continue;
+    if (operation.for_save && span.end <= span.start) continue;  // nothing was saved
+    if (operation.kind != OperationKind::kMove && operation.kind != OperationKind::kSave) continue;
     lane.bytes += program.accesses[operation.first_access + MoveOperands::kFrom].size;
   }
   return use;

@@ -9,6 +9,7 @@
 
 #include "devices/base/error.h"
 #include "kernels/host_kernels.h"
+#include "offload/tensor_range.h"
 
 namespace sluice {
 namespace {
@@ -135,12 +136,54 @@ void StateAccess::load(int flat, const Values& values) {
   });
 }
 
+void StateAccess::restore(int flat, StatePart part, const Values& values) {
+  auto* floats = reinterpret_cast<float*>(values_.get());
+  const auto put_as = [&](StatePart to, std::int64_t first, std::int64_t length) {
+    const DType dtype = dtype_of(to);
+    run_on_host(resources_.host_workers, Cast{.count = length,
+                                              .from = floats,
+                                              .to = converted_.get(),
+                                              .from_dtype = DType::kFloat32,
+                                              .to_dtype = dtype});
+    put(place_of(flat, to, first), converted_.get(), bytes_of(dtype, length));
+  };
+  for_pieces(flat, [&](std::int64_t first, std::int64_t length) {
+    values(first, {floats, static_cast<std::size_t>(length)});
+    put_as(part, first, length);
+    if (part == StatePart::kMaster) put_as(StatePart::kWeight, first, length);
+  });
+}
+
 void StateAccess::read(int flat, StatePart part, const Sink& sink) {
   for_pieces(flat, [&](std::int64_t first, std::int64_t length) {
     const Bytes size = bytes_of(dtype_of(part), length);
     get(place_of(flat, part, first), values_.get(), size);
     sink(first, {values_.get(), count(size)});
   });
+}
+
+void save_state(const Workload& workload, StateAccess& state, std::int64_t step, StateSink& sink) {
+  for (std::size_t f = 0; f < workload.flats.size(); ++f) {
+    const FlatParameter& flat = workload.flats[f];
+    for (const StatePart part :
+         {StatePart::kMaster, StatePart::kFirstMoment, StatePart::kSecondMoment}) {
+      const std::int64_t width = size_of(state.dtype_of(part));
+      state.read(
+          static_cast<int>(f), part, [&](std::int64_t first, std::span<const std::byte> bytes) {
+            const std::int64_t end = first + static_cast<std::int64_t>(bytes.size()) / width;
+            for_tensors(flat, first, end, [&](std::size_t t, std::int64_t from, std::int64_t to) {
+              sink.write(step,
+                         {.flat = static_cast<int>(f),
+                          .tensor = t,
+                          .part = part,
+                          .first = from - flat.tensors[t].offset,
+                          .bytes = bytes.subspan(static_cast<std::size_t>((from - first) * width),
+                                                 static_cast<std::size_t>((to - from) * width))});
+            });
+          });
+    }
+  }
+  sink.end(step);
 }
 
 std::vector<TensorDigest> digest_state(const Workload& workload, const Program& program,

@@ -14,6 +14,7 @@
 #include "offload/execute.h"
 #include "offload/program.h"
 #include "offload/state_names.h"
+#include "offload/state_sink.h"
 #include "offload/workload.h"
 
 namespace sluice {
@@ -30,6 +31,10 @@ class StateAccess {
   // moments = 0. `values(first, out)` gives elements [first, first + out.size()).
   using Values = std::function<void(std::int64_t first, std::span<float> out)>;
   void load(int flat, const Values& values);
+
+  // Fills one part: kMaster (and with it the weight, as load() does) or a moment, whose
+  // values are converted to the type it is kept in.
+  void restore(int flat, StatePart part, const Values& values);
 
   // Streams one part of a flat parameter to `sink(first, bytes)` in ascending order,
   // in the type that the part is kept in.
@@ -58,6 +63,9 @@ class StateAccess {
   };
   std::unique_ptr<std::byte, Free> values_, converted_;
 };
+
+// Hands masters and moments, at rest, to `sink` as the state after `step`.
+void save_state(const Workload& workload, StateAccess& state, std::int64_t step, StateSink& sink);
 
 // A number per logical tensor and part: what `verify` compares.
 struct TensorDigest {

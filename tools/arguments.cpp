@@ -18,7 +18,7 @@ namespace {
 
 // What needs a second look after CLI11 has filled it in.
 struct Raw {
-  std::string model, prompt, prompt_tokens, machine, plan_file, threads, io, dtype, max_shard;
+  std::string model, prompt, prompt_tokens, machine, plan_file, threads, io, dtype, max_shard, deadline;
 };
 
 [[noreturn]] void refuse(const std::string& what) { throw Error(ErrorKind::kConfig, what); }
@@ -111,6 +111,8 @@ void add_run_commands(CLI::App& app, Arguments& a, Raw& raw) {
   train->add_option("--machine", raw.machine, "machine file (default: what probe measured)");
   train->add_flag("--resume", a.train.resume, "go on from the newest checkpoint");
   train->add_flag("--overwrite", a.train.overwrite, "replace the run that is there");
+  train->add_option("--deadline", raw.deadline,
+                    "end before so much time is over, with a checkpoint, as after a signal: 2h30m");
   train->add_flag("--serial", a.train.serial, "one operation at a time");
   train->add_flag("--dry-run", a.train.dry_run, "all but step 0");
 
@@ -130,7 +132,7 @@ void add_model_commands(CLI::App& app, Arguments& a, Raw& raw) {
   CLI::App* eval = add_command(app, a, "eval",
                                "Loss, perplexity and bits per byte of a model over held-out data.",
                                "eval runs/quickstart --json -");
-  eval->add_option("CONFIG_OR_MODEL", a.eval.what, "config, run directory or model folder")
+  eval->add_option("CONFIG_OR_MODEL", a.eval.what, "config, run directory, checkpoint or model folder")
       ->required();
   eval->add_option("--data", a.eval.data, "file, folder or glob; may be given again")
       ->allow_extra_args(false);
@@ -140,7 +142,7 @@ void add_model_commands(CLI::App& app, Arguments& a, Raw& raw) {
 
   CLI::App* generate = add_command(app, a, "generate", "Samples text from a model.",
                                    "generate runs/quickstart --prompt 'The ' --tokens 200");
-  generate->add_option("MODEL", raw.model, "run directory or model folder")->required();
+  generate->add_option("MODEL", raw.model, "run directory, checkpoint or model folder")->required();
   generate->add_option("--prompt", raw.prompt, "text, for models of bytes");
   generate->add_option("--prompt-tokens", raw.prompt_tokens, "token ids: 12,7,90");
   generate->add_option("--tokens", a.generate.tokens, "how many")->check(CLI::Range(1, 1000000));
@@ -204,6 +206,7 @@ void finish(const Raw& raw, Arguments& a) {
   bool stdin_used = a.config == "-";
   if (!raw.machine.empty()) a.plan.machine = a.train.machine = input_of(raw.machine, stdin_used);
   if (!raw.plan_file.empty()) a.train.plan = input_of(raw.plan_file, stdin_used);
+  if (!raw.deadline.empty()) a.train.deadline = parse_duration(raw.deadline);
   set_verify(raw, a.verify);
   set_export(raw, a.export_options);
   a.model = raw.model;

@@ -4,6 +4,7 @@
 
 #include "devices/base/error.h"
 #include "engine/files/trace.h"
+#include "engine/run/checkpoint_interval.h"
 #include "engine/run/step_log.h"
 #include "offload/plan_json.h"
 #include "tools/commands.h"
@@ -30,7 +31,10 @@ int run_plan(const LoadedConfig& loaded, const PlanOptions& options) {
     throw_infeasible(*infeasible);
   }
   const Plan& plan = std::get<Plan>(run.result);
-  if (page) fmt::print("{}", describe(plan, run.machine));
+  if (page) {
+    const std::int64_t every = checkpoint_interval(loaded.config.checkpoint, plan);
+    fmt::print("{}  {}\n", describe(plan, run.machine), describe_interval(every, plan));
+  }
   if (!options.trace.empty()) write_output(options.trace, trace_text(forecast_spans(plan), {}));
   return 0;
 }

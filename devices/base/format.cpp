@@ -135,6 +135,34 @@ Bytes parse_bytes(std::string_view text) {
   return {std::llround(*amount)};
 }
 
+Seconds parse_duration(std::string_view text) {
+  double total = 0;
+  std::string_view left = trimmed(text);
+  while (!left.empty()) {
+    double amount = 0;
+    const auto [stop, error] = std::from_chars(left.data(), left.data() + left.size(), amount);
+    if (error != std::errc() || !(amount >= 0)) total = -1;
+    left.remove_prefix(static_cast<std::size_t>(stop - left.data()));
+    const char unit = left.empty() ? 's' : left.front();
+    if (!left.empty()) left.remove_prefix(1);
+    const double scale = unit == 's'   ? 1
+                         : unit == 'm' ? 60
+                         : unit == 'h' ? 3600
+                         : unit == 'd' ? 86400
+                                       : -1;
+    if (total < 0 || scale < 0) {
+      total = -1;
+      break;
+    }
+    total += amount * scale;
+  }
+  if (total > 0 && std::isfinite(total)) return Seconds{total};
+  throw Error(ErrorKind::kConfig,
+              fmt::format("'{}' is no duration: expected numbers and d, h, m or s, such as "
+                          "\"2h30m\"",
+                          text));
+}
+
 BytesPerSecond parse_rate(std::string_view text) {
   std::string_view amount_text = trimmed(text);
   if (amount_text.ends_with("/s")) amount_text.remove_suffix(2);

@@ -25,6 +25,9 @@ std::string printable(std::string_view text);
 // rounding. Errors: kConfig that names what was expected.
 Bytes parse_bytes(std::string_view text);
 
+// "2h30m", "90s", "45m", "1.5h", "7d"; a number alone is seconds. More than 0. Errors: kConfig.
+Seconds parse_duration(std::string_view text);
+
 // "25GB/s", "1.5GiB/s", "300MB/s", "1e9". Errors: as above.
 BytesPerSecond parse_rate(std::string_view text);
 

@@ -38,7 +38,35 @@ void write_line(OutputFile& file, const Json& json) {
   file.write(json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
+// Whether a line was written by step `step` or before. One without a step is kept; one that
+// is no JSON object, as a crash leaves it, is not.
+bool belongs(const std::string& line, std::int64_t step, std::int64_t validated) {
+  const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) return false;
+  const auto at = json.find("step");
+  if (at == json.end() || !at->is_number_integer()) return true;
+  return at->get<std::int64_t>() <= (json.contains("val_loss") ? validated : step);
+}
+
 }  // namespace
+
+void cut_metrics(const std::filesystem::path& path, std::int64_t step, std::int64_t validated) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) return;
+  const std::filesystem::path partial =
+      path.parent_path() / ("." + path.filename().string() + ".cut");
+  OutputFile out(partial);
+  std::string kept;
+  for (std::string line; std::getline(in, line);) {
+    if (belongs(line, step, validated)) kept += line + "\n";
+    if (kept.size() < (1 << 16)) continue;
+    out.write(kept);
+    kept.clear();
+  }
+  out.write(kept);
+  out.sync();
+  put_in_place(partial, path);
+}
 
 MetricsWriter::MetricsWriter(const std::filesystem::path& path)
     : file_(drop_torn_line(path), OutputFile::Mode::kAppend) {}

@@ -48,6 +48,11 @@ struct EvaluationMetrics {
 using EventFields =
     std::vector<std::pair<std::string, std::variant<std::int64_t, double, std::string>>>;
 
+// Drops the lines of steps behind `step`, and of validations behind `validated`: what a run
+// that goes on from there will write again. Durably; the file is whole at every moment.
+// Errors   Error{kIo}.
+void cut_metrics(const std::filesystem::path& path, std::int64_t step, std::int64_t validated);
+
 // Threads  one at a time.
 // Errors   Error{kIo}.
 class MetricsWriter {

@@ -9,6 +9,7 @@
 #include <cstdio>
 
 #include "devices/base/error.h"
+#include "devices/files/file_calls.h"
 
 namespace sluice {
 namespace {
@@ -24,28 +25,46 @@ fs::path parent_of(const fs::path& path) {
 }
 
 void rename_or_fail(const fs::path& from, const fs::path& to) {
-  if (::rename(from.c_str(), to.c_str()) != 0) fail(to, "cannot be put in place");
+  if (rename_path(from, to) != 0) fail(to, "cannot be put in place");
 }
 
 }  // namespace
 
 OutputFile::OutputFile(const fs::path& path, Mode mode)
-    : path_(path),
-      descriptor_(::open(
-          path.c_str(),
-          O_WRONLY | O_CREAT | O_CLOEXEC | (mode == Mode::kAppend ? O_APPEND : O_TRUNC), 0644)) {
+    : path_(path), descriptor_(open_for_writing(path, mode == Mode::kAppend ? O_APPEND : O_TRUNC)) {
   if (descriptor_ < 0) fail(path_, "cannot be written");
 }
 
 OutputFile::~OutputFile() { ::close(descriptor_); }
 
-void OutputFile::write(std::span<const std::byte> bytes) {
+template <typename Write>
+void OutputFile::write_all(std::span<const std::byte> bytes, Write write) {
   while (!bytes.empty()) {
-    const ssize_t done = ::write(descriptor_, bytes.data(), bytes.size());
+    const std::int64_t done = write(bytes);
     if (done < 0 && errno == EINTR) continue;
-    if (done < 0) fail(path_, "cannot be written");
+    if (done == 0) errno = ENOSPC;  // a disk that takes nothing and does not say why
+    if (done <= 0) fail(path_, "cannot be written");
     bytes = bytes.subspan(static_cast<std::size_t>(done));
   }
+}
+
+void OutputFile::write(std::span<const std::byte> bytes) {
+  write_all(bytes, [this](auto rest) { return write_some(descriptor_, path_, rest); });
+}
+
+void OutputFile::write_at(Bytes offset, std::span<const std::byte> bytes) {
+  const Bytes end = offset + Bytes{static_cast<std::int64_t>(bytes.size())};
+  write_all(bytes, [&](auto rest) {
+    return write_some_at(descriptor_, path_, rest,
+                         end - Bytes{static_cast<std::int64_t>(rest.size())});
+  });
+  // To the drive in the background from now on: the sync at the end is then short, and
+  // memory does not fill with what waits for it.
+  ::sync_file_range(descriptor_, offset.value, (end - offset).value, SYNC_FILE_RANGE_WRITE);
+}
+
+void OutputFile::reserve(Bytes size) {
+  if (reserve_room(descriptor_, path_, size) != 0) fail(path_, "gets no room");
 }
 
 void OutputFile::write(std::string_view text) {
@@ -53,18 +72,15 @@ void OutputFile::write(std::string_view text) {
 }
 
 void OutputFile::sync() {
-  if (::fsync(descriptor_) != 0) fail(path_, "cannot be synced");
+  if (sync_file(descriptor_, path_) != 0) fail(path_, "cannot be synced");
 }
 
 void sync_folder(const fs::path& folder) {
-  const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (descriptor < 0) fail(folder, "cannot be opened");
-  const int status = ::fsync(descriptor);
-  const int error = errno;
-  ::close(descriptor);
-  errno = error;
-  // Some network file systems cannot sync a folder, and say so with EINVAL.
-  if (status != 0 && error != EINVAL) fail(folder, "cannot be synced");
+  if (sync_names(folder) != 0) fail(folder, "cannot be synced");
+}
+
+void remove_path(const fs::path& path) {
+  if (remove_tree(path) != 0) fail(path, "cannot be removed");
 }
 
 void replace_file(const fs::path& path, std::string_view text) {
@@ -75,19 +91,22 @@ void replace_file(const fs::path& path, std::string_view text) {
     out.sync();
     rename_or_fail(partial, path);
   } catch (...) {
-    std::error_code ignored;
-    fs::remove(partial, ignored);
+    remove_tree(partial);
     throw;
   }
   sync_folder(parent_of(path));
 }
 
+void put_in_place(const fs::path& from, const fs::path& to) {
+  rename_or_fail(from, to);
+  sync_folder(parent_of(to));
+}
+
 void replace_folder(const fs::path& from, const fs::path& to) {
   const fs::path parent = parent_of(to);
   const fs::path old = parent / ("." + to.filename().string() + ".old");
-  std::error_code ignored;
-  fs::remove_all(old, ignored);
-  if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) == 0) {
+  remove_path(old);
+  if (exchange_paths(from, to) == 0) {
     rename_or_fail(from, old);  // `from` is the older one now
   } else {
     // Nothing there yet, or a file system without exchange: then, for a moment,
@@ -96,7 +115,7 @@ void replace_folder(const fs::path& from, const fs::path& to) {
     rename_or_fail(from, to);
   }
   sync_folder(parent);
-  fs::remove_all(old, ignored);
+  remove_tree(old);
 }
 
 }  // namespace sluice

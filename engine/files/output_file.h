@@ -11,9 +11,12 @@
 #include <span>
 #include <string_view>
 
+#include "devices/base/units.h"
+
 namespace sluice {
 
-// A file being written from its start.
+// A file being written, from its start or where the caller says. The system calls are those
+// of devices/files/file_calls.h.
 class OutputFile {
  public:
   enum class Mode { kTruncate, kAppend };
@@ -26,10 +29,19 @@ class OutputFile {
   void write(std::span<const std::byte> bytes);
   void write(std::string_view text);
 
+  // At an offset, whatever was written where; not with kAppend.
+  void write_at(Bytes offset, std::span<const std::byte> bytes);
+
+  // Room for `size` bytes: a disk that is too full is known now.
+  void reserve(Bytes size);
+
   // Returns when all that was written would survive a power cut.
   void sync();
 
  private:
+  template <typename Write>
+  void write_all(std::span<const std::byte> bytes, Write write);
+
   std::filesystem::path path_;
   int descriptor_;
 };
@@ -40,8 +52,14 @@ void sync_folder(const std::filesystem::path& folder);
 // Puts `text` at `path`, durably: a reader sees the old text or the new one.
 void replace_file(const std::filesystem::path& path, std::string_view text);
 
+// Renames the file `from`, which is synced, over `to` (same parent), durably.
+void put_in_place(const std::filesystem::path& from, const std::filesystem::path& to);
+
 // Puts the folder `from` in the place of `to` (same parent), durably; what stood
 // there is removed.
 void replace_folder(const std::filesystem::path& from, const std::filesystem::path& to);
+
+// A file, or a folder with all that is in it.
+void remove_path(const std::filesystem::path& path);
 
 }  // namespace sluice

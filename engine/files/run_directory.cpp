@@ -49,6 +49,7 @@ std::string owner_of(int descriptor) {
 RunDirectory::RunDirectory(fs::path path, RunMode mode) : path_(std::move(path)), mode_(mode) {
   create();
   try {
+    refuse_open_to_all();
     lock();
     const bool found = holds_run(path_);
     resumes_ = found && mode_ == RunMode::kResume;
@@ -79,6 +80,16 @@ void RunDirectory::create() {
     throw Error(ErrorKind::kIo, fmt::format("{}: cannot be created: {}; --run-dir names another",
                                             path_.string(), error.message()));
   }
+}
+
+// Whoever may write here can replace a checkpoint by anything.
+void RunDirectory::refuse_open_to_all() const {
+  struct stat status {};
+  if (::stat(path_.c_str(), &status) != 0 || (status.st_mode & S_IWOTH) == 0) return;
+  throw Error(ErrorKind::kConfig,
+              fmt::format("{}: every user may write there; chmod o-w {}, or --run-dir names "
+                          "another folder",
+                          path_.string(), path_.string()));
 }
 
 void RunDirectory::lock() {

@@ -5,8 +5,8 @@
 // The folder of one run. While the object lives, the folder is this process's.
 //
 // Errors   Error{kConfig}: in use by another process, or it holds a run and
-//          neither resume nor overwrite was asked for. Error{kIo}: cannot be
-//          written.
+//          neither resume nor overwrite was asked for, or every user may write
+//          there. Error{kIo}: cannot be written.
 
 #include <cstdint>
 #include <filesystem>
@@ -48,6 +48,7 @@ class RunDirectory {
 
  private:
   void create();
+  void refuse_open_to_all() const;
   void lock();
   void remove_created() noexcept;
   bool take_request(const char* name);

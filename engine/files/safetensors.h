@@ -45,6 +45,10 @@ struct StoredTensor {
 // A tensor to be written; its place follows from its turn.
 StoredTensor to_stored(const TensorHeader& tensor);
 
+// What a file of these tensors begins with: the length, and the header padded so that the
+// data lie 8-byte aligned. The tensors follow in this order. Names are unique.
+std::string safetensors_header(const std::vector<StoredTensor>& tensors);
+
 // Errors   Error{kIo}.
 class SafetensorsWriter {
  public:

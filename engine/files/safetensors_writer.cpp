@@ -44,6 +44,12 @@ StoredTensor to_stored(const TensorHeader& tensor) {
           .size = tensor.size()};
 }
 
+std::string safetensors_header(const std::vector<StoredTensor>& tensors) {
+  const std::string header = header_text(tensors);
+  const std::uint64_t length = header.size();
+  return std::string(reinterpret_cast<const char*>(&length), sizeof(length)) + header;
+}
+
 SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path,
                                      const std::vector<TensorHeader>& tensors)
     : SafetensorsWriter(path, [&] {
@@ -55,10 +61,7 @@ SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path,
 SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path,
                                      const std::vector<StoredTensor>& tensors)
     : file_(path) {
-  const std::string header = header_text(tensors);
-  const std::uint64_t length = header.size();
-  file_.write(std::as_bytes(std::span(&length, 1)));
-  file_.write(header);
+  file_.write(safetensors_header(tensors));
   for (const StoredTensor& tensor : tensors) left_ += tensor.size;
 }
 

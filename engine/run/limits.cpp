@@ -229,6 +229,7 @@ PlanRequest plan_request(const RunConfig& config, const Workload& workload) {
   request.groups = static_cast<int>(config.train.groups);
   request.clips = config.train.clip > 0 || config.train.on_nonfinite == OnNonFinite::kSkip;
   request.digest = config.log.digest;
+  request.save = true;
   request.serial = !place.overlap;
   return request;
 }

@@ -17,7 +17,7 @@ EventFields NonFiniteGuard::check(const StepReport& report, std::int64_t first) 
   const bool bad_loss = !std::all_of(report.losses.begin(), report.losses.end(),
                                      [](float x) { return std::isfinite(x); });
   if (report.norm.finite != 0 && !bad_loss) {
-    in_a_row_ = 0;
+    skips_.in_a_row = 0;
     return {};
   }
   const std::string what = describe(report, first);
@@ -29,11 +29,11 @@ EventFields NonFiniteGuard::check(const StepReport& report, std::int64_t first) 
     throw Error(ErrorKind::kNonFinite,
                 what + "; its gradient is finite and was applied: lower optimizer.lr");
   }
-  ++skipped_;
-  if (++in_a_row_ > train_.max_skips) {
+  ++skips_.all;
+  if (++skips_.in_a_row > train_.max_skips) {
     throw Error(ErrorKind::kNonFinite,
                 fmt::format("{}: {} steps in a row, and train.max_skips is {}; lower optimizer.lr",
-                            what, in_a_row_, train_.max_skips));
+                            what, skips_.in_a_row, train_.max_skips));
   }
   log_warn(what + ": skipped, nothing was updated");
   return {{"step", report.step},
@@ -44,7 +44,7 @@ EventFields NonFiniteGuard::check(const StepReport& report, std::int64_t first) 
 
 std::optional<std::int64_t> NonFiniteGuard::skipped() const {
   if (train_.on_nonfinite == OnNonFinite::kStop) return std::nullopt;
-  return skipped_;
+  return skips_.all;
 }
 
 std::string NonFiniteGuard::describe(const StepReport& report, std::int64_t first) const {

@@ -12,6 +12,7 @@
 #include <optional>
 #include <string>
 
+#include "engine/checkpoint/manifest.h"
 #include "engine/config/run_config.h"
 #include "engine/files/metrics.h"
 #include "offload/execute.h"
@@ -21,9 +22,9 @@ namespace sluice {
 
 class NonFiniteGuard {
  public:
-  // Borrows both.
-  NonFiniteGuard(const TrainConfig& train, const Workload& workload)
-      : train_(train), workload_(workload) {}
+  // Borrows train and workload. `skips`: of the run before it was resumed.
+  NonFiniteGuard(const TrainConfig& train, const Workload& workload, const SkipCount& skips)
+      : train_(train), workload_(workload), skips_(skips) {}
 
   // Looks at a step whose samples begin at `first`. Empty where all is well; the fields of
   // an event where the step was skipped, and a warning said.
@@ -33,13 +34,14 @@ class NonFiniteGuard {
 
   // Steps skipped since the run began; nothing where none may be.
   std::optional<std::int64_t> skipped() const;
+  const SkipCount& skips() const { return skips_; }
 
  private:
   std::string describe(const StepReport& report, std::int64_t first) const;
 
   const TrainConfig& train_;
   const Workload& workload_;
-  std::int64_t skipped_ = 0, in_a_row_ = 0;
+  SkipCount skips_;
 };
 
 // The tensor that a partial of the norm belongs to, counted as in the norm of all tensors.

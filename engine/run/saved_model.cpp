@@ -10,6 +10,8 @@
 #include "devices/base/error.h"
 #include "devices/registry.h"
 #include "devices/topology.h"
+#include "engine/checkpoint/checkpoint_folder.h"
+#include "engine/checkpoint/checkpoint_reader.h"
 #include "engine/files/model_json.h"
 #include "engine/model/model.h"
 #include "engine/run/weights.h"
@@ -18,12 +20,22 @@
 namespace sluice {
 
 std::filesystem::path model_folder_of(const std::filesystem::path& path) {
+  const auto written = [](const std::filesystem::path& file) {
+    std::error_code missing;
+    return std::filesystem::last_write_time(file, missing);  // the oldest of times if missing
+  };
   if (std::filesystem::exists(path / "config.json")) return path;
-  if (std::filesystem::exists(path / "model" / "config.json")) return path / "model";
-  throw Error(
-      ErrorKind::kData,
-      fmt::format("{}: neither a model folder (config.json) nor a run directory with model/",
-                  path.string()));
+  const std::filesystem::path model = path / "model";
+  // A run that was killed after it went on from its model has newer checkpoints.
+  const auto checkpoint = newest_checkpoint(path / "checkpoints");
+  if (checkpoint && written(*checkpoint / "manifest.json") > written(model / "config.json")) {
+    return *checkpoint;
+  }
+  if (std::filesystem::exists(model / "config.json")) return model;
+  throw Error(ErrorKind::kData,
+              fmt::format("{}: neither a model folder (config.json) nor a run directory with "
+                          "model/ or checkpoints/",
+                          path.string()));
 }
 
 namespace {
@@ -79,6 +91,9 @@ SavedModel::SavedModel(const std::filesystem::path& folder, DType dtype, std::in
       std::move(open),
       HardwareOptions{.extent = extent_, .threads = effective_limits().cpu.threads});
   StateAccess state(largest.workload, largest.program, hardware_->resources());
+  if (std::filesystem::exists(folder / "manifest.json")) {
+    CheckpointReader(folder).verify(StatePart::kMaster);
+  }
   load_folder(largest.workload, shape_, folder, state);
 }
 

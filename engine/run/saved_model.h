@@ -2,7 +2,7 @@
 // SPDX-FileCopyrightText: The Sluice developers
 #pragma once
 
-// A model at rest (a run directory's model/, or a Hugging Face folder), ready to be
+// A model at rest (of a run directory, a checkpoint, or a Hugging Face folder), ready to be
 // run forward: its weights resident on a device, without optimizer state.
 
 #include <array>
@@ -18,8 +18,8 @@
 
 namespace sluice {
 
-// The folder with config.json that `path` means: itself, or its model/. Error{kData}
-// where there is none.
+// The folder with config.json that `path` means: itself, or of a run directory model/ or the
+// newest checkpoint, whichever was written last. Error{kData} where there is none.
 std::filesystem::path model_folder_of(const std::filesystem::path& path);
 
 class SavedModel {

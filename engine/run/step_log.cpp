@@ -121,6 +121,7 @@ void StepLog::flush() {
     metrics_.step(pending_.front().metrics);
     const EventFields& skip = pending_.front().result.skip;
     if (!skip.empty()) metrics_.event("skip", skip);
+    written_ = pending_.front().result.step;
     pending_.pop_front();
   }
 }
@@ -170,6 +171,33 @@ void StepLog::say(const std::string& line) {
   if (bar_shown_) std::fputc('\n', stderr);
   bar_shown_ = false;
   log_info(line);
+}
+
+void StepLog::checkpoints(const std::vector<SavedCheckpoint>& ended) {
+  for (const SavedCheckpoint& saved : ended) {
+    if (!saved.failure.empty()) {
+      metrics_.event("checkpoint_failed", {{"step", saved.step}, {"message", saved.failure}});
+      log_warn(fmt::format("no checkpoint of step {}: {}; the older ones are as they were",
+                           saved.step, saved.failure));
+      continue;
+    }
+    metrics_.event("checkpoint", {{"step", saved.step},
+                                  {"path", saved.path.string()},
+                                  {"bytes", saved.size.value},
+                                  {"pause_seconds", saved.pause.count()},
+                                  {"write_seconds", saved.write_time.count()},
+                                  {"late_steps", saved.late}});
+    say(fmt::format("checkpoint of step {}: {} in {}, held up {}{}", saved.step,
+                    format_bytes(saved.size), format_seconds(saved.write_time),
+                    format_seconds(saved.pause),
+                    saved.late > 0 ? fmt::format(", late by {}: the one before was still being "
+                                                 "written",
+                                                 saved.late)
+                                   : ""));
+    if (!saved.not_pruned.empty()) {
+      log_warn(fmt::format("older checkpoints stay: {}", saved.not_pruned));
+    }
+  }
 }
 
 void StepLog::trace(const Timeline& timeline) {

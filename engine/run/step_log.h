@@ -11,6 +11,7 @@
 #include <optional>
 #include <vector>
 
+#include "engine/checkpoint/checkpoint_saver.h"
 #include "engine/config/run_config.h"
 #include "engine/files/metrics.h"
 #include "engine/files/trace.h"
@@ -41,7 +42,10 @@ class StepLog {
   void reported(const StepResult& result);
   void digest(std::int64_t step, std::uint64_t value);
   void completed(std::int64_t step, const Timeline& timeline);
-  void drained();  // writes what waited for a digest
+  void drained();                                    // writes what waited for a digest
+  std::int64_t written() const { return written_; }  // the last step in metrics.jsonl
+  // Events and lines of checkpoints that ended. Called where completed() is, or between runs.
+  void checkpoints(const std::vector<SavedCheckpoint>& ended);
   // A line for people between two steps.
   void say(const std::string& line);
 
@@ -72,6 +76,7 @@ class StepLog {
   std::array<DriveWatch, 2> drives_{DriveWatch("storage_read"), DriveWatch("storage_write")};
   std::vector<TraceSpan> trace_;
   double trace_start_ = 0;
+  std::int64_t written_ = 0;
 };
 
 }  // namespace sluice

@@ -9,6 +9,8 @@
 #include <atomic>
 #include <string_view>
 
+#include "devices/accelerator.h"
+
 namespace sluice {
 namespace {
 
@@ -32,7 +34,8 @@ void on_signal(int signal) {
 
 }  // namespace
 
-StopRequest::StopRequest() {
+StopRequest::StopRequest(std::optional<Seconds> limit) {
+  if (limit) end_ = steady_seconds() + *limit;
   asked_signals = 0;
   struct sigaction action {};
   action.sa_handler = on_signal;
@@ -48,6 +51,15 @@ StopRequest::~StopRequest() {
   for (std::size_t i = 0; i < kSignals.size(); ++i) sigaction(kSignals[i], &before[i], nullptr);
 }
 
-bool StopRequest::asked() const { return asked_signals.load() > 0; }
+bool StopRequest::late() const {
+  return end_ && steady_seconds() + Seconds{reserve_.load()} >= *end_;
+}
+
+bool StopRequest::asked() const { return asked_signals.load() > 0 || late(); }
+
+std::string StopRequest::reason() const {
+  if (asked_signals.load() > 0) return "signal";
+  return late() ? "deadline" : "";
+}
 
 }  // namespace sluice

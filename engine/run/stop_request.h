@@ -2,20 +2,38 @@
 // SPDX-FileCopyrightText: The Sluice developers
 #pragma once
 
-// While it lives, SIGINT, SIGTERM and SIGUSR1 ask for an end after the step; a
-// second SIGINT ends the process at once (130), with every finished file intact.
+// While it lives, SIGINT, SIGTERM, SIGUSR1 and SIGHUP ask for an end after the step, as does
+// a deadline. A second SIGINT ends the process at once (130), with every finished file
+// intact; a second one of the others changes nothing.
 // One at a time in a process.
+
+#include <atomic>
+#include <optional>
+#include <string>
+
+#include "devices/base/units.h"
 
 namespace sluice {
 
 class StopRequest {
  public:
-  StopRequest();
+  // `limit`: from now on; the end is asked for early enough to leave what reserve() says.
+  explicit StopRequest(std::optional<Seconds> limit = std::nullopt);
   ~StopRequest();
   StopRequest(const StopRequest&) = delete;
   StopRequest& operator=(const StopRequest&) = delete;
 
   bool asked() const;
+  std::string reason() const;  // "signal" or "deadline"; empty: nobody asked
+
+  // What the run still needs once it is asked: the step under way, and saving.
+  void reserve(Seconds needed) { reserve_ = needed.count(); }
+
+ private:
+  bool late() const;
+
+  std::optional<Seconds> end_;  // on the clock of steady_seconds()
+  std::atomic<double> reserve_{0};
 };
 
 }  // namespace sluice

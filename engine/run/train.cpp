@@ -20,6 +20,8 @@
 #include "engine/run/hardware.h"
 #include "engine/run/limits.h"
 #include "engine/run/nonfinite.h"
+#include "engine/run/resume.h"
+#include "engine/run/saves.h"
 #include "engine/run/step_log.h"
 #include "engine/run/stop_request.h"
 #include "engine/run/trainer.h"
@@ -32,15 +34,17 @@ namespace {
 
 constexpr std::int64_t kNoEnd = std::numeric_limits<std::int64_t>::max();
 
-std::int64_t total_steps(const TrainConfig& train, std::int64_t samples_per_epoch) {
+// A run that goes on has its steps and samples behind it, whatever its batch was then.
+std::int64_t total_steps(const TrainConfig& train, std::int64_t samples_per_epoch,
+                         const RunState& start) {
   std::int64_t total = train.steps.value_or(kNoEnd);
   if (train.epochs) {
-    const double samples = *train.epochs * static_cast<double>(samples_per_epoch);
-    total = std::min(
-        total,
-        std::max<std::int64_t>(1, std::llround(samples / static_cast<double>(train.global_batch))));
+    const double samples =
+        *train.epochs * static_cast<double>(samples_per_epoch) - static_cast<double>(start.samples);
+    const auto steps = std::llround(samples / static_cast<double>(train.global_batch));
+    total = std::min(total, std::max<std::int64_t>(1, start.step + steps));
   }
-  return total;
+  return std::max(total, start.step);
 }
 
 StorageBackend backend_of(IoChoice io) {
@@ -61,7 +65,7 @@ class LogFile {
 class Run {
  public:
   Run(const LoadedConfig& loaded, const TrainOptions& options, RunDirectory& folder,
-      PlannedRun& planned, const TrainingData& data, const StopRequest& stop)
+      PlannedRun& planned, const TrainingData& data, Resume& resume, StopRequest& stop)
       : loaded_(loaded),
         config_(loaded.config),
         options_(options),
@@ -69,6 +73,7 @@ class Run {
         planned_(planned),
         plan_(std::get<Plan>(planned.result)),
         data_(data),
+        resume_(resume),
         stop_(stop),
         hardware_(std::move(planned.device),
                   {.extent = extents(),
@@ -76,31 +81,39 @@ class Run {
                    .storage_folder = storage_folder(),
                    .io = backend_of(config_.limits.io),
                    .checksum = config_.limits.storage_checksum}),
-        state_(plan_.workload, plan_.program, hardware_.resources()) {}
+        state_(plan_.workload, plan_.program, hardware_.resources()),
+        saves_({.loaded = loaded, .plan = plan_, .folder = folder, .state = state_}) {}
 
   TrainResult go() {
     log_info(fmt::format("device: {}", hardware_.accelerator().description()));
     if (hardware_.storage() != nullptr) {
       log_info(fmt::format("storage: {}", hardware_.storage()->description()));
     }
-    load_start(plan_.workload, config_.model, static_cast<std::uint64_t>(config_.train.seed),
-               state_);
-    check_room_for_model();
+    RunState start;
+    if (resume_.from_checkpoint()) {
+      start = resume_.load(plan_.workload, state_);
+    } else {
+      load_start(plan_.workload, config_.model, static_cast<std::uint64_t>(config_.train.seed),
+                 state_);
+    }
+    saves_.check_room();
     if (options_.dry_run) return {.reason = "dry run"};
     if (stop_.asked()) {
-      log_info("stopped by a signal before the first step: nothing was kept");
-      return {.reason = "signal"};
+      log_info("stopped before the first step: nothing was kept");
+      return {.reason = stop_.reason(), .steps = start.step};
     }
     folder_.keep();
     replace_file(folder_.config(), print_config(loaded_));
     replace_file(folder_.plan(), to_json(planned_.result, planned_.machine));
     const LogFile log_file(folder_.log());
     log_info(describe(plan_, planned_.machine));
+    cut_metrics(folder_.metrics(), start.step, start.validation.step);
     MetricsWriter metrics(folder_.metrics());
-    metrics.event("start", {{"parameters", plan_.workload.parameters()},
+    metrics.event("start", {{"step", start.step},
+                            {"parameters", plan_.workload.parameters()},
                             {"hash", fmt::format("{:016x}", hash_of(plan_.program))}});
     try {
-      const TrainResult result = steps(metrics);
+      const TrainResult result = steps(start, metrics);
       metrics.event("stop", {{"reason", result.reason}, {"step", result.steps}});
       return result;
     } catch (const Error& error) {
@@ -123,47 +136,58 @@ class Run {
     return config_.limits.storage_path.empty() ? folder_.path() : config_.limits.storage_path;
   }
 
-  TrainResult steps(MetricsWriter& metrics) {
+  TrainResult steps(const RunState& start, MetricsWriter& metrics) {
     const TrainingBatches batches(data_.train, config_.data.seq_len,
                                   static_cast<std::uint64_t>(config_.train.seed));
-    const std::int64_t last = total_steps(config_.train, batches.samples_per_epoch());
+    const std::int64_t last = total_steps(config_.train, batches.samples_per_epoch(), start);
     const LearningRate rate(config_.schedule, config_.optimizer.lr, last == kNoEnd ? 0 : last);
     StepLog log(config_, plan_, metrics, last == kNoEnd ? 0 : last);
+    saves_.begin(start, resume_.unsound(), last, identity_of(data_.train));
     Trainer trainer({.config = config_,
                      .batches = batches,
                      .rate = rate,
                      .folder = folder_,
                      .log = log,
-                     .stop = stop_},
-                    plan_.workload, last);
+                     .stop = stop_,
+                     .saver = saves_.saver()},
+                    plan_.workload, last, start);
     const Resources resources = hardware_.resources();
     Executor training(
         plan_.workload, plan_.program, plan_.waits, planned_.model.layers, resources,
         {.serial = options_.serial || !config_.place.overlap,
          .clip = static_cast<float>(config_.train.clip),
-         .rule = [&](std::int64_t step) { return update_rule(config_.optimizer, rate, step); }});
+         .rule = [&](std::int64_t step) { return update_rule(config_.optimizer, rate, step); },
+         .sink = &saves_.saver()});
     Executor forward(plan_.workload, plan_.evaluation, plan_.evaluation_waits,
                      planned_.model.layers, resources, {.serial = options_.serial});
     std::optional<Validation> validation;
     if (data_.val.count > 1) {
-      validation.emplace(config_, plan_.workload, data_.val, forward, stop_);
+      validation.emplace(config_, plan_.workload, data_.val, forward, stop_, start.validation);
     }
+    const auto validate = [&](bool end) -> std::string {
+      if (!validation || !validation->due(trainer.done(), end)) return {};
+      const std::string reason = validation->run(trainer.done(), metrics, log);
+      trainer.set_validation(validation->state());
+      return reason;
+    };
 
     TrainResult result;
+    // A run may have ended between a checkpoint and the validation of the same step.
+    if (start.step > 0) result.reason = validate(false);
     while (result.reason.empty()) {
       const std::int64_t every = config_.eval.every;
+      stop_.reserve(saves_.time_at_end() + Seconds{2 * plan_.forecast.step_seconds + 1});
       trainer.run(training, every > 0 ? (trainer.done() / every + 1) * every : last);
-      result.steps = trainer.done();
-      if (trainer.take_save()) save_on_request(result.steps, metrics, log);
+      if (trainer.take_save()) saves_.on_request(trainer.run_state(), metrics, log);
       result.reason = trainer.reason();
       const bool end = trainer.done() >= last;
       if (end) result.reason = config_.train.steps == last ? "steps" : "epochs";
-      if (!validation || !validation->due(result.steps, end)) continue;
-      const std::string reason = validation->run(result.steps, metrics, log);
+      const std::string reason = validate(end);
       if (!reason.empty()) result.reason = reason;
     }
-    if (validation) result.val_loss = validation->loss();
-    finish(log, result);
+    result.steps = trainer.done();
+    if (validation && validation->state().step > 0) result.val_loss = validation->state().loss;
+    finish(trainer.run_state(), log, result);
     return result;
   }
 
@@ -174,40 +198,14 @@ class Run {
     }
   }
 
-  // A request that cannot be met is no reason to lose the run.
-  void save_on_request(std::int64_t step, MetricsWriter& metrics, StepLog& log) {
-    try {
-      save();
-    } catch (const Error& error) {
-      if (error.kind() != ErrorKind::kIo) throw;
-      return log_warn(fmt::format("SAVE: {}; training goes on", error.what()));
-    }
-    log.say(fmt::format("saved {}", folder_.model().string()));
-    metrics.event("save", {{"step", step}, {"path", folder_.model().string()}});
-  }
-
-  // Known before the first step, and not after the last.
-  void check_room_for_model() const {
-    const Bytes needed{plan_.workload.parameters() * size_of(plan_.workload.compute)};
-    const std::filesystem::path folder = folder_.model().parent_path();
-    const Bytes free = free_space(folder);
-    if (needed <= free) return;
-    throw Error(ErrorKind::kNoFit,
-                fmt::format("{}: the model to be saved takes {}, {} are free there: make room, or "
-                            "--run-dir names a folder on another disk",
-                            folder.string(), format_bytes(needed), format_bytes(free)));
-  }
-
-  void finish(StepLog& log, const TrainResult& result) {
-    save();
+  void finish(const RunState& run, StepLog& log, const TrainResult& result) {
+    saves_.at_end(run, log);
     if (!log.measured().empty()) {
       write_trace(folder_.trace(), forecast_spans(plan_), log.measured());
     }
     log.say(fmt::format("{}: {} steps, model in {}", result.reason, result.steps,
                         folder_.model().string()));
   }
-
-  void save() { save_folder(plan_.workload, config_.model, state_, folder_.model()); }
 
   const LoadedConfig& loaded_;
   const RunConfig& config_;
@@ -216,9 +214,11 @@ class Run {
   PlannedRun& planned_;
   const Plan& plan_;
   const TrainingData& data_;
-  const StopRequest& stop_;
+  Resume& resume_;
+  StopRequest& stop_;
   Hardware hardware_;
   StateAccess state_;
+  Saves saves_;
 };
 
 }  // namespace
@@ -227,7 +227,7 @@ TrainResult train(const LoadedConfig& loaded, const TrainOptions& options) {
   const RunConfig& config = loaded.config;
   check_trainable(config);
   // From here on a signal ends the run in good order.
-  const StopRequest stop;
+  StopRequest stop(options.deadline);
   const std::filesystem::path path =
       options.run_dir.empty() ? std::filesystem::path("runs") / loaded.name : options.run_dir;
   const std::filesystem::path storage =
@@ -237,23 +237,20 @@ TrainResult train(const LoadedConfig& loaded, const TrainOptions& options) {
                        : options.resume  ? RunMode::kResume
                                          : RunMode::kFresh;
   RunDirectory folder(path, mode);
-  if (folder.resumes()) {
-    throw Error(ErrorKind::kIo,
-                fmt::format("{}: holds a run but no checkpoint to resume from; --overwrite starts "
-                            "it again, or give another --run-dir",
-                            path.string()));
-  }
+  Resume resume;
+  if (folder.resumes()) resume = Resume(folder);
   remove_stale_swap_file(path);
-  if (options.resume) {
+  if (options.resume && !resume.from_checkpoint()) {
     log_info(fmt::format("{}: nothing to resume, starting afresh", path.string()));
   }
   const TrainingData data = open_training_data(config.data, config.model.shape.vocabulary);
+  resume.check(config, identity_of(data.train));
   PlannedRun planned = plan_run(config, options, storage, /*may_exceed=*/false);
   if (const auto* infeasible = std::get_if<Infeasible>(&planned.result)) {
     throw_infeasible(*infeasible);
   }
   check_start(std::get<Plan>(planned.result).workload, config.model);
-  return Run(loaded, options, folder, planned, data, stop).go();
+  return Run(loaded, options, folder, planned, data, resume, stop).go();
 }
 
 }  // namespace sluice

@@ -19,14 +19,16 @@ struct TrainOptions {
   std::optional<std::filesystem::path> plan, machine;
   bool resume = false, overwrite = false, serial = false, dry_run = false;
   Devices devices = {};
+  std::optional<Seconds> deadline;  // from now on: the run ends in good order before it
 };
 
 struct TrainResult {
-  std::string reason;  // "steps", "epochs", "target_loss", "patience", "signal", "STOP", "dry run"
+  // "steps", "epochs", "target_loss", "patience", "signal", "deadline", "STOP", "dry run"
+  std::string reason;
   std::int64_t steps = 0;
   std::optional<double> val_loss;
 
-  int exit_code() const { return reason == "signal" ? 75 : 0; }
+  int exit_code() const { return reason == "signal" || reason == "deadline" ? 75 : 0; }
 };
 
 // Everything of a plan that needs neither data nor weights nor a run directory.
@@ -44,8 +46,8 @@ PlannedRun plan_run(const RunConfig& config, const TrainOptions& options,
 [[noreturn]] void throw_infeasible(const Infeasible& infeasible);
 
 // Errors as documented for each part; nothing is left behind by a run that was
-// refused before step 0. SIGINT, SIGTERM and SIGUSR1 end the run after the step, with
-// the model saved; a second SIGINT at once.
+// refused before step 0. SIGINT, SIGTERM, SIGUSR1, SIGHUP and the deadline end the run after
+// the step, with a checkpoint and the model saved; a second SIGINT at once.
 TrainResult train(const LoadedConfig& loaded, const TrainOptions& options);
 
 }  // namespace sluice

@@ -17,28 +17,37 @@ UpdateRule update_rule(const OptimizerConfig& optimizer, const LearningRate& rat
           .weight_decay = static_cast<float>(optimizer.weight_decay)};
 }
 
-Trainer::Trainer(const TrainerParts& parts, const Workload& workload, std::int64_t last)
+Trainer::Trainer(const TrainerParts& parts, const Workload& workload, std::int64_t last,
+                 const RunState& start)
     : parts_(parts),
       layout_(batch_layout(workload)),
       last_(last),
-      guard_(parts.config.train, workload) {}
+      start_(start),
+      run_(start),
+      guard_(parts.config.train, workload, start.skipped) {}
 
 void Trainer::run(Executor& executor, std::int64_t until) {
-  first_ = done_ + 1;
+  first_ = done() + 1;
   until_ = std::min(until, last_);
-  executor.run(done_ + 1, *this);
+  executor.run(first_, *this);
   parts_.log.drained();
+  parts_.saver.logged(parts_.log.written());
+}
+
+// A resumed run may have another batch: its samples follow those of the run before.
+std::int64_t Trainer::first_sample(std::int64_t step) const {
+  return start_.samples + (step - 1 - start_.step) * parts_.config.train.global_batch;
 }
 
 bool Trainer::prepare(std::int64_t step, std::span<std::byte> batch) {
   if (step > until_) return false;
-  if (parts_.stop.asked() && reason_.empty()) reason_ = "signal";
+  if (reason_.empty()) reason_ = parts_.stop.reason();
   if (parts_.folder.take_stop_request() && reason_.empty()) reason_ = "STOP";
   if (parts_.folder.take_save_request()) save_ = true;
   if (step > 1 && !reason_.empty()) return false;
   // At least one step between two saves, however often somebody asks.
   if (step > first_ && save_) return false;
-  const std::int64_t first = (step - 1) * parts_.config.train.global_batch;
+  const std::int64_t first = first_sample(step);
   unmasked_[static_cast<std::size_t>(step % 4)] =
       fill_batch(layout_, batch, [&](std::int64_t at, auto ids, auto targets) {
         return parts_.batches.fill(first + at, ids, targets);
@@ -51,23 +60,40 @@ void Trainer::report(const StepReport& report) {
   double sum = 0;
   for (const float loss : report.losses) sum += static_cast<double>(loss);
   const double loss = sum / static_cast<double>(std::max<std::int64_t>(1, unmasked));
-  tokens_ += unmasked;
-  const std::int64_t first = (report.step - 1) * parts_.config.train.global_batch;
-  EventFields skip = guard_.check(report, first);
-  done_ = report.step;
+  EventFields skip = guard_.check(report, first_sample(report.step));
+  const std::int64_t samples = first_sample(report.step + 1);
+  const double per_epoch = static_cast<double>(parts_.batches.samples_per_epoch());
+  run_ = {.step = report.step,
+          .samples = samples,
+          .tokens = run_.tokens + unmasked,
+          .epoch = static_cast<double>(samples) / per_epoch,
+          .loss = loss,
+          .learning_rate = parts_.rate.at(report.step - 1),
+          .seed = parts_.config.train.seed,
+          .skipped = guard_.skips(),
+          .digest = std::nullopt,
+          .validation = run_.validation};
   parts_.log.reported({.step = report.step,
                        .loss = loss,
                        .norm = static_cast<double>(report.norm.norm),
-                       .lr = parts_.rate.at(report.step - 1),
-                       .tokens = tokens_,
+                       .lr = run_.learning_rate,
+                       .tokens = run_.tokens,
                        .skipped = guard_.skipped(),
                        .skip = std::move(skip)});
+  parts_.saver.reported(run_);
 }
 
-void Trainer::digest(std::int64_t step, std::uint64_t value) { parts_.log.digest(step, value); }
+void Trainer::digest(std::int64_t step, std::uint64_t value) {
+  parts_.log.digest(step, value);
+  if (run_.step == step) run_.digest = value;
+  parts_.saver.digest(step, value);
+}
 
 void Trainer::completed(std::int64_t step, const Timeline& timeline) {
   parts_.log.completed(step, timeline);
+  parts_.saver.logged(parts_.log.written());
+  if (timeline.step_seconds > 0) parts_.saver.completed(step, Seconds{timeline.step_seconds});
+  parts_.log.checkpoints(parts_.saver.take_finished());
 }
 
 }  // namespace sluice

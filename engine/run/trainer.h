@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <string>
 
+#include "engine/checkpoint/checkpoint_saver.h"
 #include "engine/config/run_config.h"
 #include "engine/data/batches.h"
 #include "engine/files/run_directory.h"
@@ -29,6 +30,7 @@ struct TrainerParts {
   RunDirectory& folder;  // of SAVE and STOP
   StepLog& log;
   const StopRequest& stop;
+  CheckpointSaver& saver;
 };
 
 // The numbers of AdamW for `step`, counted from 1.
@@ -39,12 +41,17 @@ UpdateRule update_rule(const OptimizerConfig& optimizer, const LearningRate& rat
 // Errors: kNonFinite in report(), with step and samples; the run is over.
 class Trainer final : public StepListener {
  public:
-  Trainer(const TrainerParts& parts, const Workload& workload, std::int64_t last);
+  // `start`: where the run stands; step 0 for a fresh one.
+  Trainer(const TrainerParts& parts, const Workload& workload, std::int64_t last,
+          const RunState& start);
 
   // Runs from the step after done() to `until`, or to the first request to stop or save.
   void run(Executor& executor, std::int64_t until);
 
-  std::int64_t done() const { return done_; }
+  std::int64_t done() const { return run_.step; }
+  // After the last step, between runs. The validation is that of set_validation().
+  const RunState& run_state() const { return run_; }
+  void set_validation(const ValidationState& validation) { run_.validation = validation; }
   const std::string& reason() const { return reason_; }  // why it is to end; or empty
   bool take_save() { return save_.exchange(false); }
 
@@ -54,13 +61,15 @@ class Trainer final : public StepListener {
   void completed(std::int64_t step, const Timeline& timeline) override;
 
  private:
+  std::int64_t first_sample(std::int64_t step) const;
+
   TrainerParts parts_;
   BatchLayout layout_;
   std::int64_t last_;
   std::int64_t first_ = 1, until_ = 0;      // of this stretch
   std::array<std::int64_t, 4> unmasked_{};  // by step modulo 4
-  std::int64_t tokens_ = 0;
-  std::atomic<std::int64_t> done_{0};
+  RunState start_;                          // steps are counted from here
+  RunState run_;                            // written by report() and digest(), read between runs
   std::atomic<bool> save_{false};
   std::string reason_;  // written by prepare(), read between runs
   NonFiniteGuard guard_;

@@ -5,10 +5,9 @@
 // The held-out loss after some of the steps, and what follows from it.
 
 #include <cstdint>
-#include <limits>
-#include <optional>
 #include <string>
 
+#include "engine/checkpoint/manifest.h"
 #include "engine/config/run_config.h"
 #include "engine/files/metrics.h"
 #include "engine/run/evaluate.h"
@@ -21,26 +20,23 @@ class Validation {
  public:
   // Borrows all but `tokens`. `forward` runs the forward program of `workload`.
   Validation(const RunConfig& config, const Workload& workload, const TokenRange& tokens,
-             Executor& forward, const StopRequest& stop);
+             Executor& forward, const StopRequest& stop, const ValidationState& start);
 
   // At most once after each step: a request to save stops the steps between two.
   bool due(std::int64_t step, bool end) const;
 
-  // Why the run is to end, or empty. "signal" where it was cut short, and says nothing
-  // else. Error{kNonFinite}.
+  // Why the run is to end, or empty. That of the stop request where it was cut short, and
+  // says nothing else. Error{kNonFinite}.
   std::string run(std::int64_t step, MetricsWriter& metrics, StepLog& log);
 
-  std::optional<double> loss() const { return loss_; }  // the last one
+  const ValidationState& state() const { return state_; }
 
  private:
   const RunConfig& config_;
   Executor& forward_;
   const StopRequest& stop_;
+  ValidationState state_;
   Evaluation evaluation_;
-  std::int64_t last_step_ = 0;
-  std::optional<double> loss_;
-  double best_ = std::numeric_limits<double>::infinity();
-  std::int64_t without_best_ = 0;
 };
 
 }  // namespace sluice

@@ -70,6 +70,16 @@ TEST(Format, RefusesWhatIsNoSizeAndSaysWhatWasExpected) {
   }
 }
 
+TEST(Format, ReadsDurations) {
+  EXPECT_DOUBLE_EQ(parse_duration("2h30m").count(), 9000);
+  EXPECT_DOUBLE_EQ(parse_duration("90").count(), 90);
+  EXPECT_DOUBLE_EQ(parse_duration("1.5h").count(), 5400);
+  EXPECT_DOUBLE_EQ(parse_duration("1d1s").count(), 86401);
+  for (const std::string text : {"", "soon", "-3s", "5x", "nan", "inf", "0s", "h", "2h-30m"}) {
+    EXPECT_THROW(parse_duration(text), Error) << text;
+  }
+}
+
 TEST(Format, RefusesWhatIsNoRate) {
   EXPECT_THROW(parse_rate("fast"), Error);
   EXPECT_THROW(parse_rate("25GB/h"), Error);

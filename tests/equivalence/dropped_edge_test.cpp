@@ -12,6 +12,7 @@
 #include "tests/support/matrix_layers.h"
 #include "tests/support/random_program.h"
 #include "tests/support/run_program.h"
+#include "tests/support/saved_states.h"
 
 namespace sluice {
 namespace {
@@ -50,6 +51,44 @@ TEST(Edges, ADroppedOneChangesTheState) {
                     .before = slow_update});
 
   EXPECT_NE(right.state, wrong.state);
+}
+
+// The next update is the first to write what a slow save still reads.
+TEST(Edges, ADroppedOneOfASaveChangesWhatIsSaved) {
+  const MatrixWorkloadOptions options;
+  const Workload workload = matrix_workload(options);
+  const auto layers = matrix_layers(options);
+  const CostModel costs(test_machine(), workload);
+  Placement placement = resident_placement(workload, true);
+  placement.states.assign(workload.flats.size(), Tier::kHost);
+  placement.adam_on_device.assign(workload.flats.size(), false);
+  placement.save = true;
+  const Program program = build_training(workload, placement, costs);
+  const auto slow_save = [&](std::size_t operation, std::int64_t) {
+    if (program.operations[operation].kind == OperationKind::kSave) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+  };
+  const auto drop = [](Lane from, Lane to) {
+    return [from, to](std::vector<Waits>& waits, const Program& p) {
+      for (std::size_t i = 0; i < waits.size(); ++i) {
+        if (p.operations[i].lane == to) waits[i].latest[index_of(from)] = Waits::kNone;
+      }
+    };
+  };
+  const auto saved = [&](const RunOptions& how) {
+    SavedStates states(workload, [](std::int64_t step) { return step == 2; });
+    RunOptions run = how;
+    run.steps = 5;
+    run.sink = &states;
+    run_training(workload, program, layers, 40, run);
+    return states.bytes();
+  };
+  const auto right = saved({.serial = true});
+  EXPECT_EQ(saved({.before = slow_save}), right);
+
+  EXPECT_NE(saved({.change_waits = drop(Lane::kSave, Lane::kHostCompute), .before = slow_save}),
+            right);
 }
 
 // What tests/offload/threads/lane_rules_test.cpp finds equal is so because of the edges:

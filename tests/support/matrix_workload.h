@@ -119,6 +119,7 @@ inline Placement random_placement(const Workload& w, std::mt19937& random) {
   p.ring_slots = 3 + pick(3);
   p.segment_elements = 2048 * (1 + pick(2));
   p.digest = pick(2) == 1;
+  p.save = pick(2) == 1;
   return p;
 }
 

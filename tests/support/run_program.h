@@ -33,6 +33,7 @@ struct RunOptions {
   AcceleratorOptions accelerator = {};
   std::function<void(std::vector<Waits>&, const Program&)> change_waits;
   std::function<void(std::size_t operation, std::int64_t step)> before;
+  StateSink* sink = nullptr;
   // Instead of the fixed start, batches and rule.
   std::function<void(int flat, std::int64_t first, std::span<float> out)> initial;
   std::function<std::int64_t(std::int64_t step, std::span<std::byte> batch)> fill;  // unmasked
@@ -173,6 +174,7 @@ inline RunResult run_training(const Workload& workload, const Program& program,
                                              .epsilon = 1e-8F,
                                              .weight_decay = 0.1F};
                          },
+                     .sink = options.sink,
                      .before = options.before});
   FixedBatches batches(workload, vocabulary, options, result);
   if (options.at_start) options.at_start(program, resources.memory);

@@ -7,6 +7,7 @@ import math
 import os
 import pathlib
 import resource
+import shutil
 import signal
 import struct
 import subprocess
@@ -73,6 +74,53 @@ class Folder(unittest.TestCase):
         self.assertTrue(last.startswith("sluice: "), done.stderr)
         for word in words:
             self.assertIn(word, last)
+
+
+class Checkpoints(Folder):
+    def test_a_run_goes_on_from_its_checkpoint(self):
+        words = ["train", "run.toml", "--schedule.kind", "constant", "--train.micro_batch", 4]
+        whole = self.sluice(*words, "--run-dir", "whole")
+        self.assertEqual(whole.returncode, 0, whole.stderr)
+        self.assertEqual(self.sluice(*words, "--run-dir", "cut", "--train.steps", 2).returncode, 0)
+        done = self.sluice(*words, "--run-dir", "cut", "--resume", "--place.optimizer", "storage")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("resumed at step 2", done.stderr)
+        self.assertEqual([s["digest"] for s in self.steps("whole")],
+                         [s["digest"] for s in self.steps("cut")])
+        saved = [m for m in self.metrics("cut") if m.get("event") == "checkpoint"]
+        self.assertEqual([m["step"] for m in saved], [2, 6])
+        for key in ("path", "bytes", "pause_seconds", "write_seconds"):
+            self.assertIn(key, saved[0])
+        refused = self.sluice(*words, "--run-dir", "cut", "--resume", "--train.seed", 9)
+        self.assertEqual(refused.returncode, 2, refused.stderr)
+        self.assertIn("train.seed", refused.stderr)
+
+    def test_a_checkpoint_is_a_model(self):
+        done = self.sluice("train", "run.toml", "--checkpoint.every", 3)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        run = self.path / "runs/run"
+        newest = self.sluice("eval", run / "checkpoints/step-6")
+        self.assertEqual(newest.returncode, 0, newest.stderr)
+        self.assertEqual(newest.stdout, self.sluice("eval", run).stdout)
+        shutil.rmtree(run / "model")
+        self.assertEqual(newest.stdout, self.sluice("eval", run).stdout)
+        text = self.sluice("generate", run / "checkpoints/step-6", "--tokens", 3)
+        self.assertEqual(text.returncode, 0, text.stderr)
+        weights = run / "checkpoints/step-6/model.safetensors"
+        broken = bytearray(weights.read_bytes())
+        broken[-7] ^= 1
+        weights.write_bytes(broken)
+        refused = self.sluice("eval", run / "checkpoints/step-6")
+        self.assertEqual(refused.returncode, 4, refused.stdout)
+        self.assertIn("model.safetensors: tensor", refused.stderr)
+
+    def test_a_deadline_ends_a_run_in_good_order(self):
+        done = self.sluice("train", "run.toml", "--train.steps", 100000000, "--deadline", "3s")
+        self.assertEqual(done.returncode, 75, done.stderr)
+        self.assertIn("deadline", done.stdout)
+        last = self.steps("runs/run")[-1]["step"]
+        self.assertTrue((self.path / f"runs/run/checkpoints/step-{last}/manifest.json").exists())
+        self.check(["train", "run.toml", "--deadline", "soon"], 2, "2h30m")
 
 
 class Train(Folder):
@@ -346,6 +394,7 @@ class Refusals(Folder):
     def test_a_run_directory_is_not_taken_twice(self):
         self.assertEqual(self.sluice("train", "run.toml", "--train.steps", 1).returncode, 0)
         self.check(["train", "run.toml"], 2, "--overwrite")
+        shutil.rmtree(self.path / "runs/run/checkpoints")
         self.check(["train", "run.toml", "--resume"], 6, "checkpoint")
         done = self.sluice("train", "run.toml", "--train.steps", 1, "--overwrite")
         self.assertEqual(done.returncode, 0, done.stderr)

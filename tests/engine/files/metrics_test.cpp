@@ -61,5 +61,22 @@ TEST(Metrics, AFileThatCannotBeWrittenIsAnIoError) {
   expect_error(ErrorKind::kIo, {"/nowhere/m.jsonl"}, [] { MetricsWriter("/nowhere/m.jsonl"); });
 }
 
+TEST(Metrics, ARunThatGoesOnCutsWhatItWillWriteAgain) {
+  const ScratchFolder folder;
+  const auto path =
+      folder.write("metrics.jsonl",
+                   "{\"event\":\"start\",\"step\":0}\n{\"step\":1,\"loss\":2}\n"
+                   "{\"step\":2,\"loss\":2}\n{\"step\":2,\"val_loss\":2}\n"
+                   "{\"step\":3,\"loss\":2}\n"
+                   "{\"event\":\"checkpoint\",\"step\":2}\n{\"event\":\"note\"}\n{\"ste");
+  cut_metrics(path, 2, 1);
+  EXPECT_EQ(text_of(path),
+            "{\"event\":\"start\",\"step\":0}\n{\"step\":1,\"loss\":2}\n"
+            "{\"step\":2,\"loss\":2}\n{\"event\":\"checkpoint\",\"step\":2}\n"
+            "{\"event\":\"note\"}\n");
+  EXPECT_EQ(folder.names(), std::vector<std::string>{"metrics.jsonl"});
+  cut_metrics(folder / "none", 2, 2);
+}
+
 }  // namespace
 }  // namespace sluice

@@ -110,5 +110,14 @@ TEST(RunDirectory, APlaceThatCannotBeAFolderIsAnIoError) {
   EXPECT_EQ(folder.names(), Names{"file"});
 }
 
+TEST(RunDirectory, OneThatEveryUserMayWriteToIsRefused) {
+  const ScratchFolder folder;
+  std::filesystem::create_directory(folder / "run");
+  std::filesystem::permissions(folder / "run", std::filesystem::perms::all);
+  expect_error(ErrorKind::kConfig, {"chmod o-w"},
+               [&] { const RunDirectory run(folder / "run", RunMode::kFresh); });
+  EXPECT_TRUE(folder.names() == std::vector<std::string>{"run"});
+}
+
 }  // namespace
 }  // namespace sluice

@@ -8,6 +8,8 @@
 #include <optional>
 #include <thread>
 
+#include "engine/checkpoint/checkpoint_folder.h"
+#include "engine/checkpoint/checkpoint_reader.h"
 #include "engine/run/stop_request.h"
 #include "offload/replay.h"
 #include "tests/engine/run/run_scratch.h"
@@ -72,6 +74,7 @@ TEST(Train, ASignalFinishesTheStepAndSavesTheModel) {
   EXPECT_EQ(result.exit_code(), 75);
   EXPECT_EQ(scratch.metrics("step_seconds").size(), static_cast<std::size_t>(result.steps));
   EXPECT_TRUE(scratch.exists("run/model/model.safetensors"));
+  EXPECT_TRUE(scratch.exists("run/checkpoints/" + checkpoint_name(result.steps)));
   EXPECT_EQ(scratch.metrics("\"stop\"").size(), 1U);
 }
 
@@ -133,12 +136,97 @@ TEST(Train, ADryRunLeavesNothing) {
   EXPECT_FALSE(scratch.exists("run"));
 }
 
-TEST(Train, NothingToResumeStartsAfreshAndARunWithoutCheckpointIsRefused) {
+TEST(Train, NothingToResumeStartsAfreshAndAModelWithoutCheckpointIsNotLost) {
   const RunScratch scratch;
   EXPECT_EQ(scratch.train({}, {.resume = true}).reason, "steps");
+  std::filesystem::remove_all(scratch / "run/checkpoints");
   expect_error(ErrorKind::kIo, {"no checkpoint", "--overwrite"},
                [&] { scratch.train({}, {.resume = true}); });
   EXPECT_TRUE(scratch.exists("run/model/config.json"));
+}
+
+// Steps and samples go on from where they are, with another batch too.
+TEST(Train, AResumedRunReadsEachSampleOnce) {
+  const RunScratch scratch;
+  scratch.train({});
+  scratch.train({{"train.steps", "6"}, {"train.global_batch", "8"}, {"train.micro_batch", "4"}},
+                {.resume = true});
+  const RunState run = CheckpointReader(scratch / "run/checkpoints/step-6").manifest().run;
+  EXPECT_EQ(run.step, 6);
+  EXPECT_EQ(run.samples, 4 * 4 + 2 * 8);
+  EXPECT_EQ(run.tokens, 16 * run.samples);
+  EXPECT_EQ(scratch.metrics("step_seconds").size(), 6U);
+  EXPECT_EQ(scratch.metrics("\"start\"").size(), 2U);
+}
+
+TEST(Train, PatienceAndTheBestLossOutliveAResume) {
+  const RunScratch scratch;
+  const std::vector<ConfigFlag> flags = {
+      {"train.patience", "2"}, {"eval.every", "1"}, {"optimizer.lr", "1e-30"}};
+  std::vector<ConfigFlag> two = flags, many = flags;
+  two.push_back({"train.steps", "2"});
+  many.push_back({"train.steps", "100"});
+  EXPECT_EQ(scratch.train(two).reason, "steps");
+  const TrainResult result = scratch.train(many, {.resume = true});
+  EXPECT_EQ(result.reason, "patience");
+  EXPECT_EQ(result.steps, 3);
+  EXPECT_EQ(scratch.metrics("val_loss").size(), 3U);
+}
+
+TEST(Train, WhatWouldBeNoContinuationIsRefusedByName) {
+  const RunScratch scratch;
+  scratch.train({});
+  const auto resumed = [&](const char* key, const char* value) {
+    expect_error(ErrorKind::kConfig, {key, "--run-dir"}, [&] {
+      scratch.train({{key, value}}, {.resume = true});
+    });
+  };
+  resumed("train.seed", "2");
+  resumed("data.seq_len", "8");
+  resumed("model.layers", "3");
+  resumed("model.norm_eps", "1e-3");
+  expect_error(ErrorKind::kConfig, {"data.train"}, [&] {
+    scratch.train({{"data.val_fraction", "0.3"}}, {.resume = true});
+  });
+}
+
+// bf16 sees the masters of an fp32 run, rounded; and back.
+TEST(Train, AnotherComputeTypeGoesOnFromTheMasters) {
+  const RunScratch scratch;
+  scratch.train({{"train.steps", "3"}});
+  EXPECT_EQ(scratch.train({{"train.dtype", "bf16"}}, {.resume = true}).steps, 4);
+  EXPECT_EQ(scratch.train({{"train.steps", "5"}}, {.resume = true}).steps, 5);
+}
+
+TEST(Train, ADeadlineEndsTheRunInGoodOrder) {
+  const RunScratch scratch;
+  const TrainResult result = scratch.train({{"train.steps", "1000000"}}, {.deadline = Seconds{2}});
+  EXPECT_EQ(result.reason, "deadline");
+  EXPECT_EQ(result.exit_code(), 75);
+  EXPECT_TRUE(scratch.exists("run/checkpoints/" + checkpoint_name(result.steps)));
+}
+
+TEST(Train, EveryPlacementWritesTheSameCheckpoint) {
+  const RunScratch scratch;
+  const std::vector<std::vector<ConfigFlag>> placements = {
+      {},
+      {{"place.optimizer", "storage"}, {"place.segment", "24KiB"}},
+      {{"place.optimizer", "host"}, {"place.adam", "device"}},
+      {{"place.weights", "storage"}, {"place.gradients", "storage"}, {"limits.threads", "1"}}};
+  std::vector<std::string> files;
+  for (std::vector<ConfigFlag> flags : placements) {
+    flags.push_back({"checkpoint.every", "2"});
+    const auto folder = scratch / ("run" + std::to_string(files.size()));
+    scratch.train(flags, {.run_dir = folder});
+    std::string bytes;
+    for (const StatePart part : kSavedParts) {
+      for (const char* step : {"step-2", "step-4"}) {
+        bytes += text_of(folder / "checkpoints" / step / file_of(part));
+      }
+    }
+    files.push_back(bytes);
+    EXPECT_EQ(files.back(), files.front());
+  }
 }
 
 TEST(Train, AFolderWithARunIsRefusedBeforeAnythingElseIsLookedAt) {

@@ -6,6 +6,7 @@
 
 #include "tests/support/matrix_layers.h"
 #include "tests/support/run_program.h"
+#include "tests/support/saved_states.h"
 
 namespace sluice {
 namespace {
@@ -102,8 +103,10 @@ TEST(Execute, TouchesExactlyWhatThePlanSays) {
     const Workload workload = matrix_workload(options);
     const CostModel costs(test_machine(), workload);
     const Program program = build_training(workload, random_placement(workload, random), costs);
+    SavedStates saved(workload);
 
-    const RunResult result = run_training(workload, program, matrix_layers(options), 40, {});
+    const RunResult result =
+        run_training(workload, program, matrix_layers(options), 40, {.sink = &saved});
 
     for (const Tier tier : kTiers) {
       EXPECT_EQ(round_up(result.touched[index_of(tier)], Bytes{4096}),

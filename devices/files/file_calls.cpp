@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#include "devices/files/file_calls.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <vector>
+
+namespace sluice {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::atomic<FileFaults*> faults{nullptr};
+
+FileFaults::Outcome outcome_of(FileCall call, const fs::path& path) {
+  FileFaults* asked = faults.load(std::memory_order_acquire);
+  return asked == nullptr ? FileFaults::Outcome{} : asked->before(call, path);
+}
+
+// Whether the call is not to be made; errno says why.
+bool fails(FileCall call, const fs::path& path) {
+  const int error = outcome_of(call, path).error;
+  if (error != 0) errno = error;
+  return error != 0;
+}
+
+template <typename Write>
+std::int64_t write_part(const fs::path& path, std::span<const std::byte> bytes, Write write) {
+  const FileFaults::Outcome outcome = outcome_of(FileCall::kWrite, path);
+  if (outcome.error != 0) {
+    errno = outcome.error;
+    return -1;
+  }
+  return write(bytes.data(), std::min(bytes.size(), outcome.most));
+}
+
+}  // namespace
+
+std::string_view name_of(FileCall call) {
+  constexpr std::array<std::string_view, 8> kNames = {
+      "open", "reserve", "write", "sync", "sync folder", "rename", "remove", "make folder"};
+  return kNames[static_cast<std::size_t>(call)];
+}
+
+void set_file_faults(FileFaults* asked) { faults.store(asked, std::memory_order_release); }
+
+int open_for_writing(const fs::path& path, int flags) {
+  if (fails(FileCall::kOpen, path)) return -1;
+  return ::open(path.c_str(), flags | O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+}
+
+int reserve_room(int descriptor, const fs::path& path, Bytes size) {
+  if (fails(FileCall::kReserve, path)) return -1;
+  if (::fallocate(descriptor, 0, 0, size.value) == 0) return 0;
+  return errno == EOPNOTSUPP ? ::ftruncate(descriptor, size.value) : -1;
+}
+
+std::int64_t write_some(int descriptor, const fs::path& path, std::span<const std::byte> bytes) {
+  return write_part(path, bytes, [&](const std::byte* data, std::size_t size) {
+    return ::write(descriptor, data, size);
+  });
+}
+
+std::int64_t write_some_at(int descriptor, const fs::path& path, std::span<const std::byte> bytes,
+                           Bytes offset) {
+  return write_part(path, bytes, [&](const std::byte* data, std::size_t size) {
+    return ::pwrite(descriptor, data, size, offset.value);
+  });
+}
+
+int sync_file(int descriptor, const fs::path& path) {
+  return fails(FileCall::kSync, path) ? -1 : ::fsync(descriptor);
+}
+
+int sync_names(const fs::path& folder) {
+  if (fails(FileCall::kSyncFolder, folder)) return -1;
+  const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor < 0) return -1;
+  const int status = ::fsync(descriptor);
+  const int error = errno;
+  ::close(descriptor);
+  errno = error;
+  return status != 0 && error != EINVAL ? -1 : 0;
+}
+
+int rename_path(const fs::path& from, const fs::path& to) {
+  return fails(FileCall::kRename, to) ? -1 : ::rename(from.c_str(), to.c_str());
+}
+
+int exchange_paths(const fs::path& a, const fs::path& b) {
+  if (fails(FileCall::kRename, b)) return -1;
+  return ::renameat2(AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(), RENAME_EXCHANGE);
+}
+
+int make_folder(const fs::path& path) {
+  return fails(FileCall::kMakeFolder, path) ? -1 : ::mkdir(path.c_str(), 0777);
+}
+
+int remove_tree(const fs::path& path) {
+  struct stat status {};
+  if (::lstat(path.c_str(), &status) != 0) return errno == ENOENT ? 0 : -1;
+  if (S_ISDIR(status.st_mode)) {
+    std::error_code error;
+    std::vector<fs::path> inside;  // listed first: removing beside reading may skip names
+    for (fs::directory_iterator entry(path, error), end; !error && entry != end;
+         entry.increment(error)) {
+      inside.push_back(entry->path());
+    }
+    if (error) {
+      errno = error.value();
+      return -1;
+    }
+    for (const fs::path& one : inside) {
+      if (remove_tree(one) != 0) return -1;
+    }
+  }
+  return fails(FileCall::kRemove, path) ? -1 : ::remove(path.c_str());
+}
+
+}  // namespace sluice

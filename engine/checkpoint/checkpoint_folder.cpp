@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#include "engine/checkpoint/checkpoint_folder.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "devices/base/error.h"
+#include "devices/files/file_calls.h"
+#include "engine/checkpoint/checkpoint_reader.h"
+#include "engine/files/output_file.h"
+
+namespace sluice {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kPrefix = "step-";
+
+template <typename Act>
+void for_entries(const fs::path& folder, Act act) {
+  std::error_code error;
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
+       entry.increment(error)) {
+    act(*entry, entry->path().filename().string());
+  }
+}
+
+bool looks_whole(const fs::path& checkpoint) {
+  try {
+    static_cast<void>(CheckpointReader(checkpoint));
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+}  // namespace
+
+std::string checkpoint_name(std::int64_t step) { return fmt::format("{}{}", kPrefix, step); }
+
+std::optional<std::int64_t> step_of_name(const std::string& name) {
+  if (name.rfind(kPrefix, 0) != 0) return std::nullopt;
+  std::int64_t step = 0;
+  const char* end = name.data() + name.size();
+  const auto [stop, error] = std::from_chars(name.data() + kPrefix.size(), end, step);
+  // Only the one way to write a number: "step-07" is not ours.
+  if (error != std::errc() || stop != end || step < 0 || name != checkpoint_name(step)) {
+    return std::nullopt;
+  }
+  return step;
+}
+
+std::vector<FoundCheckpoint> find_checkpoints(const fs::path& folder) {
+  std::vector<FoundCheckpoint> found;
+  for_entries(folder, [&](const fs::directory_entry& entry, const std::string& name) {
+    const std::optional<std::int64_t> step = step_of_name(name);
+    if (step && entry.symlink_status().type() == fs::file_type::directory) {
+      found.push_back({*step, entry.path()});
+    }
+  });
+  std::sort(found.begin(), found.end(),
+            [](const FoundCheckpoint& a, const FoundCheckpoint& b) { return a.step > b.step; });
+  return found;
+}
+
+void remove_leftovers(const fs::path& folder) {
+  std::vector<fs::path> left;
+  for_entries(folder, [&](const fs::directory_entry& entry, const std::string& name) {
+    const std::size_t temporary = name.find(".tmp-");
+    const bool unfinished =
+        temporary != std::string::npos && step_of_name(name.substr(0, temporary)).has_value();
+    const bool replaced = name.size() > 5 && name.front() == '.' && name.ends_with(".old") &&
+                          step_of_name(name.substr(1, name.size() - 5)).has_value();
+    if (unfinished || replaced) left.push_back(entry.path());
+  });
+  for (const fs::path& path : left) remove_path(path);
+}
+
+void prune_checkpoints(const fs::path& folder, std::int64_t keep, std::int64_t newest,
+                       const std::set<std::int64_t>& unsound) {
+  std::int64_t left = std::max<std::int64_t>(keep, 2);
+  for (const FoundCheckpoint& checkpoint : find_checkpoints(folder)) {
+    if (checkpoint.step > newest || unsound.count(checkpoint.step) > 0) continue;
+    if (left > 0) {
+      if (looks_whole(checkpoint.path)) --left;
+      continue;
+    }
+    const fs::path old = folder / ("." + checkpoint.path.filename().string() + ".old");
+    remove_path(old);
+    if (rename_path(checkpoint.path, old) != 0) {
+      throw Error(ErrorKind::kIo,
+                  with_errno(checkpoint.path.string() + ": cannot be removed", errno));
+    }
+    remove_path(old);
+  }
+}
+
+std::optional<fs::path> newest_checkpoint(const fs::path& folder) {
+  for (const FoundCheckpoint& checkpoint : find_checkpoints(folder)) {
+    if (looks_whole(checkpoint.path)) return checkpoint.path;
+  }
+  return std::nullopt;
+}
+
+}  // namespace sluice

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#include "engine/checkpoint/checkpoint_saver.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "devices/accelerator.h"
+#include "devices/base/error.h"
+#include "devices/base/format.h"
+#include "devices/storage/file_system.h"
+#include "engine/checkpoint/checkpoint_folder.h"
+
+namespace sluice {
+
+CheckpointSaver::CheckpointSaver(const Workload& workload, SaverOptions options)
+    : workload_(workload),
+      options_(std::move(options)),
+      layout_(checkpoint_layout(workload)),
+      logged_(options_.newest),
+      newest_(options_.newest) {}
+
+CheckpointSaver::~CheckpointSaver() {
+  if (committing_.joinable()) committing_.join();
+}
+
+bool CheckpointSaver::wants(std::int64_t step) {
+  const std::lock_guard lock(mutex_);
+  if (postponed_ == 0 && step % options_.every != 0 && step != options_.last) return false;
+  if (phase_ != Phase::kIdle) {
+    ++postponed_;  // one in flight at most: a later step is saved instead
+    return false;
+  }
+  begin(step);
+  return true;
+}
+
+// With the mutex held, nothing in flight.
+void CheckpointSaver::begin(std::int64_t step) {
+  if (committing_.joinable()) committing_.join();  // it has said that it is done
+  phase_ = Phase::kSaving;
+  step_ = step;
+  late_ = postponed_;
+  postponed_ = 0;
+  ended_ = false;
+  run_.reset();
+  digest_.reset();
+  pause_ = {};
+  failure_.clear();
+}
+
+void CheckpointSaver::start_writer() {
+  started_ = steady_seconds();
+  const std::filesystem::path disk = options_.folder.parent_path();
+  const Bytes free = free_space(disk);
+  if (free < layout_.size()) {
+    throw Error(ErrorKind::kIo,
+                fmt::format("{}: a checkpoint takes {}, {} are free there", disk.string(),
+                            format_bytes(layout_.size()), format_bytes(free)));
+  }
+  writer_ = std::make_unique<CheckpointWriter>(options_.folder, layout_, step_);
+}
+
+void CheckpointSaver::write(std::int64_t, const StatePiece& piece) {
+  if (!failure_.empty()) return;
+  try {
+    if (writer_ == nullptr) start_writer();
+    writer_->write(piece);
+  } catch (const std::exception& error) {
+    failure_ = error.what();
+    writer_.reset();
+  }
+}
+
+void CheckpointSaver::end(std::int64_t) {
+  const std::lock_guard lock(mutex_);
+  ended_ = true;
+  commit_when_known();
+}
+
+void CheckpointSaver::reported(const RunState& run) {
+  const std::lock_guard lock(mutex_);
+  if (phase_ != Phase::kSaving || run.step != step_) return;
+  run_ = run;
+  commit_when_known();
+}
+
+void CheckpointSaver::digest(std::int64_t step, std::uint64_t value) {
+  const std::lock_guard lock(mutex_);
+  if (phase_ != Phase::kSaving || step != step_) return;
+  digest_ = value;
+  commit_when_known();
+}
+
+void CheckpointSaver::logged(std::int64_t step) {
+  const std::lock_guard lock(mutex_);
+  logged_ = step;
+  if (phase_ == Phase::kSaving) commit_when_known();
+}
+
+// With the mutex held.
+void CheckpointSaver::commit_when_known() {
+  if (!ended_ || !run_ || logged_ < step_) return;
+  if (options_.digests && !run_->digest && !digest_) return;
+  if (digest_) run_->digest = digest_;
+  phase_ = Phase::kCommitting;
+  committing_ = std::thread([this] { commit(); });
+}
+
+void CheckpointSaver::commit() {
+  SavedCheckpoint saved{.step = step_, .size = layout_.size(), .failure = failure_};
+  try {
+    if (saved.failure.empty()) saved.path = writer_->commit(*run_, options_.facts);
+  } catch (const std::exception& error) {
+    saved.failure = error.what();
+  }
+  writer_.reset();
+  if (saved.failure.empty()) {
+    try {
+      prune_checkpoints(options_.folder, options_.keep, step_, options_.unsound);
+    } catch (const std::exception& error) {
+      saved.not_pruned = error.what();
+    }
+  }
+  saved.write_time = steady_seconds() - started_;
+  const std::lock_guard lock(mutex_);
+  saved.pause = pause_;
+  saved.late = late_;
+  if (saved.failure.empty()) {
+    newest_ = step_;
+    options_.unsound.erase(step_);  // written again
+  }
+  finished_.push_back(std::move(saved));
+  phase_ = Phase::kIdle;
+  idle_.notify_all();
+}
+
+void CheckpointSaver::completed(std::int64_t step, Seconds time) {
+  const std::lock_guard lock(mutex_);
+  const double seconds = time.count();
+  // Saved from the update of its step on, which may be deferred into the next one; what
+  // waits for it may be the step after that.
+  const bool meanwhile = phase_ == Phase::kSaving || (step_ > 0 && step <= step_ + 2);
+  if (!meanwhile) {
+    usual_seconds_ = usual_seconds_ == 0 ? seconds : 0.9 * usual_seconds_ + 0.1 * seconds;
+  } else if (usual_seconds_ > 0) {
+    const Seconds longer{std::max(0.0, seconds - usual_seconds_)};
+    pause_ += longer;
+    for (SavedCheckpoint& saved : finished_) saved.pause += longer;
+  }
+}
+
+void CheckpointSaver::save_at_rest(const RunState& run, StateAccess& state) {
+  wait();
+  {
+    const std::lock_guard lock(mutex_);
+    postponed_ = 0;
+    begin(run.step);
+    run_ = run;
+  }
+  save_state(workload_, state, run.step, *this);
+  wait();
+}
+
+void CheckpointSaver::wait() {
+  std::unique_lock lock(mutex_);
+  idle_.wait(lock, [this] { return phase_ == Phase::kIdle; });
+}
+
+std::vector<SavedCheckpoint> CheckpointSaver::take_finished() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(finished_, {});
+}
+
+std::int64_t CheckpointSaver::newest() const {
+  const std::lock_guard lock(mutex_);
+  return newest_;
+}
+
+}  // namespace sluice

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#include "engine/checkpoint/checkpoint_folder.h"
+
+#include "tests/engine/checkpoint/small_state.h"
+
+namespace sluice {
+namespace {
+
+std::vector<std::int64_t> steps_in(const std::filesystem::path& folder) {
+  std::vector<std::int64_t> steps;
+  for (const FoundCheckpoint& found : find_checkpoints(folder)) steps.push_back(found.step);
+  return steps;
+}
+
+TEST(CheckpointFolder, ANameIsAStepInOneWayOnly) {
+  EXPECT_EQ(checkpoint_name(120), "step-120");
+  EXPECT_EQ(step_of_name("step-120"), 120);
+  EXPECT_EQ(step_of_name("step-0"), 0);
+  for (const char* name :
+       {"", "step-", "step-07", "step--1", "step-+1", "step-1 ", "step-1.tmp-9", "STEP-1",
+        "step-1x", ".step-1.old", "step-99999999999999999999", "model"}) {
+    EXPECT_EQ(step_of_name(name), std::nullopt) << name;
+  }
+}
+
+TEST(CheckpointFolder, KeepsTheNewestAndNeverFewerThanTwo) {
+  const ScratchFolder folder;
+  SmallState state;
+  state.fill(1);
+  for (const std::int64_t step : {1, 2, 3, 4, 5, 6}) state.save(folder.path(), step);
+  prune_checkpoints(folder.path(), 4, 6, {});
+  EXPECT_EQ(steps_in(folder.path()), (std::vector<std::int64_t>{6, 5, 4, 3}));
+  prune_checkpoints(folder.path(), 1, 6, {});
+  EXPECT_EQ(steps_in(folder.path()), (std::vector<std::int64_t>{6, 5}));
+  EXPECT_EQ(folder.names().size(), 2U);
+}
+
+TEST(CheckpointFolder, WhatIsNotSoundDoesNotCount) {
+  const ScratchFolder folder;
+  SmallState state;
+  state.fill(1);
+  for (const std::int64_t step : {1, 2, 3, 4, 5, 9}) state.save(folder.path(), step);
+  std::filesystem::resize_file(folder / "step-5/model.safetensors", 100);
+  prune_checkpoints(folder.path(), 2, 5, /*unsound=*/{4});
+  // 9 is of a future that this run has not seen, 5 is cut, 4 did not verify.
+  EXPECT_EQ(steps_in(folder.path()), (std::vector<std::int64_t>{9, 5, 4, 3, 2}));
+}
+
+TEST(CheckpointFolder, LeftoversOfOursGoAndNothingElse) {
+  const ScratchFolder folder;
+  for (const char* name :
+       {"step-3.tmp-77-5-0/model.safetensors", ".step-2.old/x", "step-4/manifest.json",
+        "mine/notes.txt", "notes.tmp-1", "step-x.tmp-1/y", ".bashrc.old"}) {
+    folder.write(name, "x");
+  }
+  remove_leftovers(folder.path());
+  EXPECT_EQ(folder.names(), (std::vector<std::string>{".bashrc.old", "mine", "notes.tmp-1",
+                                                      "step-4", "step-x.tmp-1"}));
+}
+
+TEST(CheckpointFolder, ACheckpointOfTheSameStepIsReplacedWhole) {
+  const ScratchFolder folder;
+  SmallState state;
+  state.fill(1);
+  state.save(folder.path(), 7);
+  state.fill(2);
+  const auto expected = state.bytes();
+  state.save(folder.path(), 7);
+  state.fill(3);
+  CheckpointReader(folder / "step-7").load(state.workload(), state.state());
+  EXPECT_EQ(state.bytes(), expected);
+  EXPECT_EQ(folder.names(), std::vector<std::string>{"step-7"});
+}
+
+TEST(CheckpointFolder, WithoutACommitNothingStays) {
+  const ScratchFolder folder;
+  const SmallState state;
+  { const CheckpointWriter writer(folder.path(), state.layout(), 1); }
+  EXPECT_TRUE(folder.names().empty());
+}
+
+}  // namespace
+}  // namespace sluice

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+
+// Checkpoints when the process dies, or a file call fails, at every point there is.
+
+#include <cerrno>
+#include <chrono>
+#include <cstdlib>
+#include <random>
+
+#include "tests/engine/fault/killed_run.h"
+
+namespace sluice {
+namespace {
+
+constexpr int kMostPoints = 500;  // more than a run has
+constexpr int kNotReached = 77;   // the exit status of a run that ended before its fault
+
+// `at` of every point until a run ends without having come to it.
+template <typename Act>
+int for_every_point(Act act) {
+  for (int at = 1; at < kMostPoints; ++at) {
+    if (!act(at)) return at - 1;
+  }
+  ADD_FAILURE() << "the run never ended";
+  return 0;
+}
+
+std::map<int, std::string> undisturbed(int steps, int every) {
+  const KilledRun run(steps, every);
+  EXPECT_EQ(in_child([&] { return run.train(false); }), 0);
+  EXPECT_EQ(run.digests().size(), static_cast<std::size_t>(steps));
+  EXPECT_TRUE(run.leftovers().empty());
+  return run.digests();
+}
+
+TEST(CheckpointFault, KilledBeforeAnyCallOfACheckpointTheRunGoesOnAsIfNothingHadBeen) {
+  const auto expected = undisturbed(3, 2);
+  const KilledRun run(3, 2);
+  const int points = for_every_point([&](int at) {
+    run.clear();
+    FaultAt faults("/checkpoints", at, {}, /*kills=*/true);
+    const int killed = in_child([&] { return run.train_with(faults, false); });
+    if (killed == 0) return false;
+    EXPECT_EQ(killed, -SIGKILL) << "point " << at;
+    EXPECT_NO_THROW(run.whole_checkpoints()) << "point " << at;
+    EXPECT_EQ(in_child([&] { return run.train(true); }), 0) << "point " << at;
+    EXPECT_EQ(run.digests(), expected) << "point " << at;
+    EXPECT_TRUE(run.leftovers().empty()) << "point " << at;
+    EXPECT_EQ(run.whole_checkpoints().front(), 3) << "point " << at;
+    return true;
+  });
+  EXPECT_GT(points, 30);  // two checkpoints of five files
+}
+
+// Renames and removals of the older ones: a checkpoint goes at once or not at all.
+TEST(CheckpointFault, KilledWhileOlderOnesAreRemovedTheLastTwoStay) {
+  const auto expected = undisturbed(14, 1);
+  const KilledRun run(14, 1);
+  int killed_while_pruning = 0;
+  for_every_point([&](int at) {
+    run.clear();
+    FaultAt faults(".old", at, {}, /*kills=*/true);
+    const int killed = in_child([&] { return run.train_with(faults, false); });
+    if (killed == 0) return false;
+    EXPECT_EQ(killed, -SIGKILL);
+    const auto whole = run.whole_checkpoints();
+    EXPECT_GE(whole.size(), 2U) << "point " << at;
+    ++killed_while_pruning;
+    EXPECT_EQ(in_child([&] { return run.train(true); }), 0) << "point " << at;
+    EXPECT_EQ(run.digests(), expected) << "point " << at;
+    EXPECT_TRUE(run.leftovers().empty()) << "point " << at;
+    return killed_while_pruning < 9;
+  });
+  EXPECT_GE(killed_while_pruning, 5);
+}
+
+// A checkpoint that cannot be written costs itself. Exit 6 only where it was the last one.
+TEST(CheckpointFault, ADriveErrorOrAFullDiskAtAnyCallCostsThatCheckpointAlone) {
+  const auto expected = undisturbed(3, 2);
+  const KilledRun run(3, 2);
+  const int points = for_every_point([&](int at) {
+    run.clear();
+    FaultAt faults("/checkpoints/", at, {.error = at % 2 == 0 ? EIO : ENOSPC});
+    const int status = in_child([&] {
+      const auto code_of = [&] {
+        try {
+          return run.train_with(faults, false);
+        } catch (const Error& error) {
+          return exit_code(error.kind());
+        }
+      };
+      const int code = code_of();
+      return faults.count() < at ? kNotReached : code;
+    });
+    if (status == kNotReached) return false;
+    const auto whole = run.whole_checkpoints();
+    EXPECT_TRUE(status == 0 || status == 6) << "point " << at << ": " << status;
+    EXPECT_EQ(run.digests(), expected) << "point " << at;
+    EXPECT_TRUE(run.leftovers().empty()) << "point " << at << ": " << run.leftovers().front();
+    const bool last_is_there = !whole.empty() && whole.front() == 3;
+    EXPECT_EQ(last_is_there, status == 0) << "point " << at;
+    EXPECT_TRUE(std::filesystem::exists(run.run_dir() / "model/model.safetensors"));
+    return true;
+  });
+  EXPECT_GT(points, 15);
+}
+
+TEST(CheckpointFault, WritesThatTakeAFewBytesAreGoneOnWith) {
+  const auto expected = undisturbed(3, 2);
+  const KilledRun run(3, 2);
+  FaultAt faults("/checkpoints/", FaultAt::kAlways, {.most = 100});
+  EXPECT_EQ(in_child([&] { return run.train_with(faults, false); }), 0);
+  EXPECT_EQ(run.digests(), expected);
+  EXPECT_EQ(run.whole_checkpoints(), (std::vector<std::int64_t>{3, 2}));
+}
+
+// A sync that failed is not asked again: the next one would say that all is well.
+TEST(CheckpointFault, AFailedSyncIsNeverRepeatedOnTheSameFile) {
+  class SyncsOnce final : public FileFaults {
+   public:
+    Outcome before(FileCall call, const std::filesystem::path& path) override {
+      if (call != FileCall::kSync || path.string().find("/checkpoints/") == std::string::npos) {
+        return {};
+      }
+      if (!failed_.empty() && path.parent_path() == failed_) ::_exit(98);
+      if (!failed_.empty()) return {};
+      failed_ = path.parent_path();
+      return {.error = EIO};
+    }
+
+   private:
+    std::filesystem::path failed_;
+  };
+  const KilledRun run(3, 3);
+  SyncsOnce faults;
+  // Only the last step is saved, so the run ends without its checkpoint, or with another try.
+  EXPECT_EQ(in_child([&] { return run.train_with(faults, false); }), 0);
+  EXPECT_EQ(run.whole_checkpoints(), std::vector<std::int64_t>{3});
+}
+
+unsigned seed_of_this_run() {
+  const char* given = std::getenv("SLUICE_TEST_SEED");
+  const unsigned seed = given != nullptr ? static_cast<unsigned>(std::atoi(given))
+                                         : static_cast<unsigned>(::getpid());
+  std::printf("SLUICE_TEST_SEED=%u repeats this\n", seed);
+  return seed;
+}
+
+int kills_of_this_run() {
+  const char* given = std::getenv("SLUICE_TEST_KILLS");
+  return given != nullptr ? std::atoi(given) : 20;
+}
+
+// Killed again and again, whatever it is doing. What is done is not done again: each step has
+// one line, as the undisturbed run wrote it.
+TEST(CheckpointFault, KilledAtRandomMomentsARunEndsAsIfNothingHadBeen) {
+  constexpr int kSteps = 40, kEvery = 4;
+  const auto begin = std::chrono::steady_clock::now();
+  const auto expected = undisturbed(kSteps, kEvery);
+  const std::chrono::duration<double, std::micro> whole = std::chrono::steady_clock::now() - begin;
+  std::mt19937 random(seed_of_this_run());
+  std::uniform_real_distribution<double> moment(0, 1.1 * whole.count());
+  const KilledRun run(kSteps, kEvery);
+  const auto expect_as_if_nothing_had_been = [&] {
+    EXPECT_EQ(run.digests(), expected);
+    EXPECT_TRUE(run.leftovers().empty());
+    EXPECT_EQ(run.whole_checkpoints().front(), kSteps);
+  };
+  for (int kills = 0; kills < kills_of_this_run();) {
+    const pid_t child = start_child([&] { return run.train(true); });
+    ::usleep(static_cast<useconds_t>(moment(random)));
+    ::kill(child, SIGKILL);
+    const int status = end_of(child);
+    if (status == 0) {
+      expect_as_if_nothing_had_been();
+      run.clear();
+      continue;
+    }
+    ASSERT_EQ(status, -SIGKILL);
+    ++kills;
+    EXPECT_NO_THROW(run.whole_checkpoints());
+  }
+  ASSERT_EQ(in_child([&] { return run.train(true); }), 0);
+  expect_as_if_nothing_had_been();
+}
+
+TEST(CheckpointFault, ASecondSignalOfAnotherKindChangesNothing) {
+  const KilledRun run(100'000'000, 50);
+  const pid_t child = start_child([&] { return run.train(false); });
+  while (run.digests().size() < 5) ::usleep(2000);
+  ::kill(child, SIGTERM);
+  ::usleep(1000);
+  ::kill(child, SIGTERM);
+  ::kill(child, SIGUSR1);
+  EXPECT_EQ(end_of(child), 75);
+  const auto told = run.digests();
+  EXPECT_EQ(run.whole_checkpoints().front(), told.rbegin()->first);
+  EXPECT_TRUE(run.leftovers().empty());
+}
+
+TEST(CheckpointFault, FilesAreAsPrivateAsTheUmaskSays) {
+  const KilledRun run(2, 1);
+  EXPECT_EQ(in_child([&] {
+              ::umask(077);
+              return run.train(false);
+            }),
+            0);
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(run.run_dir())) {
+    const auto mode = std::filesystem::status(entry.path()).permissions();
+    EXPECT_EQ(mode & std::filesystem::perms(077), std::filesystem::perms::none) << entry.path();
+  }
+}
+
+}  // namespace
+}  // namespace sluice

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#pragma once
+
+// Training runs in processes of their own, which may be killed, or whose file calls may fail.
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <regex>
+#include <string>
+#include <vector>
+
+#include "devices/base/log.h"
+#include "devices/files/file_calls.h"
+#include "engine/checkpoint/checkpoint_folder.h"
+#include "engine/checkpoint/checkpoint_reader.h"
+#include "engine/config/load_config.h"
+#include "engine/run/train.h"
+#include "tests/engine/scratch.h"
+
+namespace sluice {
+
+// A call whose path holds `part` counts; what happens at the `at`-th is `outcome`, or SIGKILL.
+class FaultAt final : public FileFaults {
+ public:
+  static constexpr int kAlways = -1;
+
+  FaultAt(std::string part, int at, Outcome outcome, bool kills = false)
+      : part_(std::move(part)), at_(at), outcome_(outcome), kills_(kills) {}
+
+  Outcome before(FileCall, const std::filesystem::path& path) override {
+    if (path.string().find(part_) == std::string::npos) return {};
+    if (++count_ != at_ && at_ != kAlways) return {};
+    if (kills_) ::kill(::getpid(), SIGKILL);
+    return outcome_;
+  }
+  int count() const { return count_; }
+
+ private:
+  std::string part_;
+  int at_;
+  Outcome outcome_;
+  bool kills_;
+  std::atomic<int> count_{0};
+};
+
+// Starts a process that runs `act` and ends with what it returns, or with Error's exit code.
+inline pid_t start_child(const std::function<int()>& act) {
+  const pid_t child = ::fork();
+  if (child != 0) return child;
+  const int null = ::open("/dev/null", O_WRONLY);
+  ::dup2(null, STDERR_FILENO);
+  int status = 99;
+  try {
+    status = act();
+  } catch (const Error& error) {
+    status = exit_code(error.kind());
+  } catch (...) {
+  }
+  ::_exit(status);
+}
+
+// The exit status, or minus the signal that ended it.
+inline int end_of(pid_t child) {
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+inline int in_child(const std::function<int()>& act) { return end_of(start_child(act)); }
+
+// A GPT-2 of a few thousand parameters. In memory where there is a tmpfs: a process that is
+// killed loses nothing of what it wrote, whether or not that was synced.
+class KilledRun {
+ public:
+  explicit KilledRun(int steps, int every) : steps_(steps), every_(every) {
+    std::string name = (std::filesystem::exists("/dev/shm") ? "/dev/shm" : "/tmp");
+    name += "/sluice-test-XXXXXX";
+    folder_ = ::mkdtemp(name.data());
+    std::string text;
+    for (int i = 0; i < 60; ++i) text += "Now is the winter of our discontent. ";
+    std::ofstream(folder_ / "text.txt", std::ios::binary) << text;
+  }
+  ~KilledRun() { std::filesystem::remove_all(folder_); }
+  KilledRun(const KilledRun&) = delete;
+  KilledRun& operator=(const KilledRun&) = delete;
+
+  std::filesystem::path run_dir() const { return folder_ / "run"; }
+  std::filesystem::path checkpoints() const { return run_dir() / "checkpoints"; }
+
+  int train(bool resume, const std::vector<ConfigFlag>& flags = {}) const {
+    std::vector<ConfigFlag> all = {{"train.steps", std::to_string(steps_)},
+                                   {"checkpoint.every", std::to_string(every_)}};
+    all.insert(all.end(), flags.begin(), flags.end());
+    const LoadedConfig config = load_config_text(R"(
+model = { family = "gpt2", layers = 1, width = 16, heads = 2, context = 16 }
+data = { train = ["text.txt"], seq_len = 16 }
+train = { global_batch = 4, micro_batch = 2, dtype = "fp32" }
+optimizer = { lr = 1e-2 }
+limits = { device = "16MiB", host = "16MiB", threads = 1 }
+eval = { sequences = 1 }
+log = { digest = true, trace = "none" }
+[place]  # one plan, so that no time goes into a search
+weights = "device"
+gradients = "device"
+activations = "device"
+optimizer = "host"
+adam = "host"
+wave = 1
+recompute = "none"
+fetch_ahead = 1
+drain_late = 0
+)",
+                                                 "tiny.toml", folder_, all);
+    return sluice::train(config, {.run_dir = run_dir(), .resume = resume}).exit_code();
+  }
+
+  // The same with faults, or to the end.
+  int train_with(FileFaults& faults, bool resume) const {
+    set_file_faults(&faults);
+    return train(resume);
+  }
+
+  void clear() const { std::filesystem::remove_all(run_dir()); }
+
+  // The digest of each step. A step that stands there twice fails the test.
+  std::map<int, std::string> digests() const {
+    std::map<int, std::string> all;
+    std::ifstream in(run_dir() / "metrics.jsonl");
+    const std::regex pattern(R"re(^\{"step":(\d+),.*"digest":"([0-9a-f]{16})")re");
+    for (std::string line; std::getline(in, line);) {
+      std::smatch match;
+      if (!std::regex_search(line, match, pattern)) continue;
+      EXPECT_TRUE(all.emplace(std::stoi(match[1]), match[2]).second) << line;
+    }
+    return all;
+  }
+
+  // Steps of the checkpoints, newest first; each must verify to its last byte.
+  std::vector<std::int64_t> whole_checkpoints() const {
+    std::vector<std::int64_t> steps;
+    for (const FoundCheckpoint& found : find_checkpoints(checkpoints())) {
+      const CheckpointReader reader(found.path);
+      for (const StatePart part : kSavedParts) reader.verify(part);
+      steps.push_back(found.step);
+    }
+    return steps;
+  }
+
+  // Names in checkpoints/ that are no checkpoint's.
+  std::vector<std::string> leftovers() const {
+    std::vector<std::string> names;
+    if (!std::filesystem::exists(checkpoints())) return names;
+    for (const auto& entry : std::filesystem::directory_iterator(checkpoints())) {
+      const std::string name = entry.path().filename().string();
+      if (!step_of_name(name)) names.push_back(name);
+    }
+    return names;
+  }
+
+ private:
+  int steps_, every_;
+  std::filesystem::path folder_;
+};
+
+}  // namespace sluice

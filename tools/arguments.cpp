@@ -132,7 +132,8 @@ void add_model_commands(CLI::App& app, Arguments& a, Raw& raw) {
   CLI::App* eval = add_command(app, a, "eval",
                                "Loss, perplexity and bits per byte of a model over held-out data.",
                                "eval runs/quickstart --json -");
-  eval->add_option("CONFIG_OR_MODEL", a.eval.what, "config, run directory, checkpoint or model folder")
+  eval->add_option("CONFIG_OR_MODEL", a.eval.what,
+                   "config, run directory, checkpoint or model folder")
       ->required();
   eval->add_option("--data", a.eval.data, "file, folder or glob; may be given again")
       ->allow_extra_args(false);

@@ -167,8 +167,31 @@ def checksum_rows():
     yield row("swap_checksum_step", 1e3 * statistics.median(seconds), "ms")
 
 
+def checkpoint_rows():
+    """Tokens per second of the quick start with a checkpoint every 10 steps, over those of the
+    same run without; and the rate of writing one."""
+    with tempfile.TemporaryDirectory(dir=BUILD) as folder:
+        flags = ["--train.steps", "120", "--eval.sequences", "1"]
+        rates, written = {"with": [], "without": []}, []
+        for turn in range(3):
+            for name, every in (("without", "1000000"), ("with", "10")):
+                run = f"{name}{turn}"
+                steps = train(folder, run, *flags, "--checkpoint.every", every,
+                              config="configs/quickstart.toml")
+                # Neither the first steps nor the last, beside which only one of the two saves.
+                steps = [s for s in steps if 10 < s["step"] <= 110]
+                rates[name].append(len(steps) / sum(s["step_seconds"] for s in steps))
+                for line in (pathlib.Path(folder) / run / "metrics.jsonl").read_text().splitlines():
+                    event = json.loads(line)
+                    if event.get("event") == "checkpoint":
+                        written.append(event["bytes"] / event["write_seconds"])
+        yield row("checkpoint", statistics.median(rates["with"]), "steps/s",
+                  statistics.median(rates["without"]), 0.97)
+        yield row("checkpoint_write", statistics.median(written) / 1e9, "GB/s")
+
+
 TRAINING = {"overlap": overlap_rows, "plan": planning_rows, "shakespeare": shakespeare_rows,
-            "swap_checksum": checksum_rows}
+            "swap_checksum": checksum_rows, "checkpoint": checkpoint_rows}
 
 
 # --- Output. ---

@@ -8,7 +8,7 @@
 #include <charconv>
 
 #include "devices/base/error.h"
-#include "devices/files/file_calls.h"
+#include "devices/file_calls.h"
 #include "engine/checkpoint/checkpoint_reader.h"
 #include "engine/files/output_file.h"
 

@@ -111,7 +111,13 @@ void CheckpointSaver::commit_when_known() {
 void CheckpointSaver::commit() {
   SavedCheckpoint saved{.step = step_, .size = layout_.size(), .failure = failure_};
   try {
-    if (saved.failure.empty()) saved.path = writer_->commit(*run_, options_.facts);
+    if (saved.failure.empty()) {
+      // After a power cut, too, the lines of a run that goes on have no gap.
+      if (!options_.metrics.empty()) {
+        OutputFile(options_.metrics, OutputFile::Mode::kAppend).sync();
+      }
+      saved.path = writer_->commit(*run_, options_.facts);
+    }
   } catch (const std::exception& error) {
     saved.failure = error.what();
   }

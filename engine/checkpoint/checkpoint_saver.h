@@ -34,6 +34,7 @@ struct SaverOptions {
   bool digests = false;            // each step has one, and a checkpoint waits for it
   std::int64_t newest = 0;         // step that was resumed from
   std::set<std::int64_t> unsound;  // steps whose checkpoints did not verify
+  std::filesystem::path metrics;   // synced before a checkpoint gets its name; or empty
   CheckpointFacts facts;
 };
 

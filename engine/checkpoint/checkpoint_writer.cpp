@@ -11,7 +11,7 @@
 #include <chrono>
 
 #include "devices/base/error.h"
-#include "devices/files/file_calls.h"
+#include "devices/file_calls.h"
 #include "engine/checkpoint/checkpoint_folder.h"
 #include "engine/checkpoint/checksum.h"
 

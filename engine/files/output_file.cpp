@@ -9,7 +9,7 @@
 #include <cstdio>
 
 #include "devices/base/error.h"
-#include "devices/files/file_calls.h"
+#include "devices/file_calls.h"
 
 namespace sluice {
 namespace {

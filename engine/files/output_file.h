@@ -16,7 +16,7 @@
 namespace sluice {
 
 // A file being written, from its start or where the caller says. The system calls are those
-// of devices/files/file_calls.h.
+// of devices/file_calls.h.
 class OutputFile {
  public:
   enum class Mode { kTruncate, kAppend };

@@ -25,7 +25,7 @@ TEST(CheckpointFolder, ANameIsAStepInOneWayOnly) {
 }
 
 TEST(CheckpointFolder, KeepsTheNewestAndNeverFewerThanTwo) {
-  const ScratchFolder folder;
+  const ScratchFolder folder(folder_in_memory());
   SmallState state;
   state.fill(1);
   for (const std::int64_t step : {1, 2, 3, 4, 5, 6}) state.save(folder.path(), step);
@@ -37,7 +37,7 @@ TEST(CheckpointFolder, KeepsTheNewestAndNeverFewerThanTwo) {
 }
 
 TEST(CheckpointFolder, WhatIsNotSoundDoesNotCount) {
-  const ScratchFolder folder;
+  const ScratchFolder folder(folder_in_memory());
   SmallState state;
   state.fill(1);
   for (const std::int64_t step : {1, 2, 3, 4, 5, 9}) state.save(folder.path(), step);
@@ -48,7 +48,7 @@ TEST(CheckpointFolder, WhatIsNotSoundDoesNotCount) {
 }
 
 TEST(CheckpointFolder, LeftoversOfOursGoAndNothingElse) {
-  const ScratchFolder folder;
+  const ScratchFolder folder(folder_in_memory());
   for (const char* name :
        {"step-3.tmp-77-5-0/model.safetensors", ".step-2.old/x", "step-4/manifest.json",
         "mine/notes.txt", "notes.tmp-1", "step-x.tmp-1/y", ".bashrc.old"}) {
@@ -60,7 +60,7 @@ TEST(CheckpointFolder, LeftoversOfOursGoAndNothingElse) {
 }
 
 TEST(CheckpointFolder, ACheckpointOfTheSameStepIsReplacedWhole) {
-  const ScratchFolder folder;
+  const ScratchFolder folder(folder_in_memory());
   SmallState state;
   state.fill(1);
   state.save(folder.path(), 7);
@@ -74,7 +74,7 @@ TEST(CheckpointFolder, ACheckpointOfTheSameStepIsReplacedWhole) {
 }
 
 TEST(CheckpointFolder, WithoutACommitNothingStays) {
-  const ScratchFolder folder;
+  const ScratchFolder folder(folder_in_memory());
   const SmallState state;
   { const CheckpointWriter writer(folder.path(), state.layout(), 1); }
   EXPECT_TRUE(folder.names().empty());

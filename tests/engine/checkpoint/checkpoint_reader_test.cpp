@@ -16,7 +16,7 @@ namespace fs = std::filesystem;
 
 TEST(CheckpointReader, GivesBackEveryBitOfTheState) {
   for (const DType moments : {DType::kFloat32, DType::kBFloat16}) {
-    const ScratchFolder folder;
+    const ScratchFolder folder(folder_in_memory());
     Workload workload = matrix_workload({.blocks = 2, .width = 40});
     workload.moments = moments;
     SmallState state(workload);
@@ -31,7 +31,7 @@ TEST(CheckpointReader, GivesBackEveryBitOfTheState) {
 
 // More than a chunk in a tensor, with an end that is no multiple of anything.
 TEST(CheckpointReader, ATensorOfSeveralChunksIsGivenBack) {
-  const ScratchFolder folder;
+  const ScratchFolder folder(folder_in_memory());
   SmallState state(matrix_workload({.blocks = 1, .width = 33, .vocabulary = 70'001}));
   ASSERT_GT(state.layout().tensors[0].chunks(), 1);
   state.fill(5);
@@ -43,7 +43,7 @@ TEST(CheckpointReader, ATensorOfSeveralChunksIsGivenBack) {
 }
 
 TEST(CheckpointReader, MomentsOfAnotherTypeAreConverted) {
-  const ScratchFolder folder;
+  const ScratchFolder folder(folder_in_memory());
   Workload narrow = matrix_workload({});
   narrow.moments = DType::kBFloat16;
   SmallState from(narrow), to;
@@ -60,7 +60,7 @@ TEST(CheckpointReader, MomentsOfAnotherTypeAreConverted) {
 }
 
 TEST(CheckpointReader, ItsMastersAreAModelsWeights) {
-  const ScratchFolder folder;
+  const ScratchFolder folder(folder_in_memory());
   SmallState state;
   state.fill(5);
   const ModelFolderReader reader(state.save(folder.path(), 3));
@@ -74,7 +74,7 @@ TEST(CheckpointReader, ItsMastersAreAModelsWeights) {
 }
 
 TEST(CheckpointReader, AnotherModelsTensorsAreRefusedByName) {
-  const ScratchFolder folder;
+  const ScratchFolder folder(folder_in_memory());
   SmallState state, wider(matrix_workload({.width = 48}));
   state.fill(5);
   const CheckpointReader reader(state.save(folder.path(), 3));
@@ -114,7 +114,7 @@ class Damage {
   const fs::path& other() const { return other_; }
 
  private:
-  ScratchFolder folder_;
+  ScratchFolder folder_{folder_in_memory()};
   SmallState state_;
   std::mt19937 random_;
   fs::path good_, other_;
@@ -182,7 +182,7 @@ TEST(CheckpointReader, AFileOfAnotherStepOrInAnothersPlaceIsSeen) {
 }
 
 TEST(CheckpointReader, AMessageNamesTensorAndOffset) {
-  const ScratchFolder folder;
+  const ScratchFolder folder(folder_in_memory());
   SmallState state;
   state.fill(5);
   const fs::path saved = state.save(folder.path(), 3);
@@ -198,7 +198,7 @@ TEST(CheckpointReader, LeavesNoDescriptorOpen) {
   const auto open_now = [] {
     return std::distance(fs::directory_iterator("/proc/self/fd"), fs::directory_iterator());
   };
-  const ScratchFolder folder;
+  const ScratchFolder folder(folder_in_memory());
   SmallState state;
   state.fill(5);
   state.save(folder.path(), 1);

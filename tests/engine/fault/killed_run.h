@@ -18,7 +18,7 @@
 #include <vector>
 
 #include "devices/base/log.h"
-#include "devices/files/file_calls.h"
+#include "devices/file_calls.h"
 #include "engine/checkpoint/checkpoint_folder.h"
 #include "engine/checkpoint/checkpoint_reader.h"
 #include "engine/config/load_config.h"
@@ -80,18 +80,11 @@ inline int in_child(const std::function<int()>& act) { return end_of(start_child
 // killed loses nothing of what it wrote, whether or not that was synced.
 class KilledRun {
  public:
-  explicit KilledRun(int steps, int every) : steps_(steps), every_(every) {
-    std::string name = (std::filesystem::exists("/dev/shm") ? "/dev/shm" : "/tmp");
-    name += "/sluice-test-XXXXXX";
-    folder_ = ::mkdtemp(name.data());
+  KilledRun(int steps, int every) : steps_(steps), every_(every) {
     std::string text;
     for (int i = 0; i < 60; ++i) text += "Now is the winter of our discontent. ";
     std::ofstream(folder_ / "text.txt", std::ios::binary) << text;
   }
-  ~KilledRun() { std::filesystem::remove_all(folder_); }
-  KilledRun(const KilledRun&) = delete;
-  KilledRun& operator=(const KilledRun&) = delete;
-
   std::filesystem::path run_dir() const { return folder_ / "run"; }
   std::filesystem::path checkpoints() const { return run_dir() / "checkpoints"; }
 
@@ -167,7 +160,8 @@ drain_late = 0
 
  private:
   int steps_, every_;
-  std::filesystem::path folder_;
+  ScratchFolder scratch_{folder_in_memory()};
+  std::filesystem::path folder_ = scratch_.path();
 };
 
 }  // namespace sluice

@@ -60,7 +60,10 @@ std::vector<Garbage> all_garbage() {
   for (const char* file : {"manifest.json", "model.safetensors", "first_moment.safetensors",
                            "second_moment.safetensors", "config.json"}) {
     const auto at_file = [file](auto act) {
-      return copied("step-20", "step-30", [=](const fs::path& c) { act(c / file); });
+      return [=](const fs::path& folder) {
+        fs::rename(folder / "spare", folder / "step-30");  // whole, until here
+        act(folder / "step-30" / file);
+      };
     };
     all.push_back({"missing", at_file([](const fs::path& p) { fs::remove(p); })});
     all.push_back({"cut", at_file([](const fs::path& p) { fs::resize_file(p, 5); })});
@@ -80,12 +83,15 @@ std::vector<Garbage> all_garbage() {
 class RunWithCheckpoints {
  public:
   RunWithCheckpoints() {
-    for (const std::int64_t step : {10, 20}) {
+    for (const std::int64_t step : {10, 20, 30}) {
       state_.fill(static_cast<unsigned>(step));
       bytes_[step] = state_.bytes();
       state_.save(checkpoints(), step);
     }
+    hide_newest();
   }
+  void hide_newest() { fs::rename(checkpoints() / "step-30", checkpoints() / "spare"); }
+  void show_newest() { fs::rename(checkpoints() / "spare", checkpoints() / "step-30"); }
   fs::path run() const { return folder_ / "run"; }
   fs::path checkpoints() {
     fs::create_directories(run() / "checkpoints");
@@ -102,7 +108,7 @@ class RunWithCheckpoints {
   }
 
  private:
-  ScratchFolder folder_;
+  ScratchFolder folder_{folder_in_memory()};
   SmallState state_;
   std::map<std::int64_t, std::vector<std::byte>> bytes_;
 };
@@ -116,6 +122,12 @@ TEST(Resume, PicksTheNewestWhateverLiesAround) {
     garbage.act(run.checkpoints());
     EXPECT_EQ(run.resumed(), 20);
   }
+}
+
+TEST(Resume, PicksTheNewestOfAll) {
+  RunWithCheckpoints run;
+  run.show_newest();
+  EXPECT_EQ(run.resumed(), 30);
 }
 
 TEST(Resume, FallsBackFromACheckpointWithAFlippedBit) {

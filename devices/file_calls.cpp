@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Sluice developers
-#include "devices/files/file_calls.h"
+#include "devices/file_calls.h"
 
 #include <fcntl.h>
 #include <stdio.h>

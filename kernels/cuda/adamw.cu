@@ -9,11 +9,18 @@ namespace {
 
 constexpr int kThreads = 256;
 
-// The clip scale is in device memory and so not known when `step` is prepared.
+// The clip scale is in device memory and so not known when `step` is prepared. Where the
+// norm is not finite the weight alone is written: it may be a buffer that held another
+// segment's.
 template <typename G, typename M, typename W>
 __global__ void adamw_kernel(std::int64_t count, AdamWStep step, const NormResult* norm,
                              const G* gradient, float* master, M* first, M* second, W* weight) {
-  if (norm->finite == 0) return;
+  if (norm->finite == 0) {
+    for (std::int64_t i = grid_thread(); i < count; i += grid_threads()) {
+      store(master[i], &weight[i]);
+    }
+    return;
+  }
   step.gradient_scale = norm->scale;
   for (std::int64_t i = grid_thread(); i < count; i += grid_threads()) {
     const AdamWElement updated =

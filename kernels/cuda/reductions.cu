@@ -61,16 +61,21 @@ __global__ void squared_norm_kernel(SquaredNorm a, std::int64_t chunks) {
 __global__ void __launch_bounds__(kThreads) finish_norm_kernel(FinishNorm a) {
   __shared__ double window[kThreads];
   double total = 0;
+  std::int32_t bad_partial = 0;
   for (std::int64_t first = 0; first < a.count; first += kThreads) {
     const std::int64_t i = first + threadIdx.x;
     __syncthreads();  // the window before is used up
     window[threadIdx.x] = i < a.count ? a.partials[i] : 0.0;
     __syncthreads();
     const std::int64_t filled = min(std::int64_t{kThreads}, a.count - first);
-    for (std::int64_t j = 0; threadIdx.x == 0 && j < filled; ++j) total += window[j];
+    for (std::int64_t j = 0; threadIdx.x == 0 && j < filled; ++j) {
+      total += window[j];
+      if (!std::isfinite(window[j])) bad_partial = static_cast<std::int32_t>(first + j + 1);
+    }
   }
   if (threadIdx.x != 0) return;
   NormResult result;
+  result.bad_partial = bad_partial;
   result.norm = static_cast<float>(std::sqrt(total));
   result.finite = std::isfinite(result.norm) ? 1 : 0;
   if (a.clip > 0) result.scale = std::min(1.0F, a.clip / (result.norm + 1e-6F));

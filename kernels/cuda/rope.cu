@@ -36,7 +36,8 @@ __global__ void rope_kernel(Rope a, std::int64_t positions) {
   for (std::int64_t position = blockIdx.x; position < positions; position += gridDim.x) {
     __syncthreads();  // the angles before are used up
     for (std::int64_t i = threadIdx.x; i < a.head_width / 2; i += kThreads) {
-      const double angle = static_cast<double>(position) * rope_frequency(a.theta, i, a.head_width);
+      const double angle =
+          static_cast<double>(position) * rope_frequency(a.theta, a.scaling, i, a.head_width);
       cosine[i] = static_cast<float>(std::cos(angle));
       sine[i] = static_cast<float>(a.inverse ? -std::sin(angle) : std::sin(angle));
     }

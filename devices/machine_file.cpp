@@ -36,12 +36,9 @@ void read_links(MachineSection section, Machine& machine) {
   machine.host_to_device = section.rate("host_to_device");
   machine.device_to_host = section.rate("device_to_host");
   machine.link_latency = Seconds{section.number("latency_seconds")};
-  machine.duplex_factor = read_factor(section, "duplex_factor", 0.5);
+  machine.duplex_factor = section.factor("duplex_factor", 0.5);
   read_link_points(section, machine);
-  if (const toml::node* paced = section.optional("paced")) {
-    if (!paced->is_boolean()) section.wrong(*paced, "paced", "true or false");
-    machine.paced = *paced->value<bool>();
-  }
+  if (section.has("paced")) machine.paced = section.boolean("paced");
   section.finish();
 }
 
@@ -51,7 +48,7 @@ void read_storage(MachineSection section, Machine& machine) {
   machine.storage_block = section.bytes("block");
   machine.storage_depth = static_cast<int>(section.positive("depth"));
   machine.storage_latency = Seconds{section.number("latency_seconds")};
-  machine.storage_mixed_factor = read_factor(section, "mixed_factor", 0.05);
+  machine.storage_mixed_factor = section.factor("mixed_factor", 0.05);
   section.finish();
 }
 
@@ -66,10 +63,10 @@ void read_compute(MachineSection section, Machine& machine) {
 
 void read_kind(MachineSection& top) {
   if (top.text("format") != "sluice-machine") {
-    top.wrong(top.required("format"), "format", "\"sluice-machine\"");
+    top.wrong("format", "\"sluice-machine\"");
   }
   if (top.positive("version") != 1) {
-    top.wrong(top.required("version"), "version", "1: run `sluice probe` again");
+    top.wrong("version", "1: run `sluice probe` again");
   }
 }
 
@@ -143,7 +140,7 @@ Machine parse_machine(const std::string& text, const std::string& file) {
   read_compute(top.section("compute"), machine);
   MachineSection adam = top.section("host_adam");
   machine.host_adam = adam.rate("bandwidth");
-  machine.adam_beside_copies = read_factor(adam, "beside_copies", 0);
+  machine.adam_beside_copies = adam.factor("beside_copies", 0);
   adam.finish();
   top.finish();
   return machine;

@@ -2,37 +2,28 @@
 // SPDX-FileCopyrightText: The Sluice developers
 #include "devices/machine_points.h"
 
+#include <fmt/format.h>
+
 namespace sluice {
 
-double read_factor(MachineSection& section, const std::string& key, double least) {
-  const toml::node* factor = section.optional(key);
-  if (factor == nullptr) return 1;
-  const double value = factor->value<double>().value_or(-1);
-  if (!(value >= least && value <= 1)) {
-    section.wrong(*factor, key, fmt::format("a number from {} to 1 (both at full rate)", least));
-  }
-  return value;
-}
-
 void read_link_points(MachineSection& links, Machine& machine) {
-  if (links.optional("pageable_to_device") != nullptr) {
+  if (links.has("pageable_to_device")) {
     machine.pageable_to_device = links.rate("pageable_to_device");
   }
-  if (links.optional("pageable_to_host") != nullptr) {
+  if (links.has("pageable_to_host")) {
     machine.pageable_to_host = links.rate("pageable_to_host");
   }
   for (MachineSection& copy : links.sections("copy")) {
     machine.copies.push_back({.size = {copy.positive("size")},
                               .host_to_device = copy.rate("host_to_device"),
                               .device_to_host = copy.rate("device_to_host"),
-                              .duplex_factor = read_factor(copy, "duplex_factor", 0.5)});
+                              .duplex_factor = copy.factor("duplex_factor", 0.5)});
     copy.finish();
   }
 }
 
 void read_compute_points(MachineSection& compute, Machine& machine) {
-  static_cast<void>(compute.required("gemm"));
-  for (MachineSection& point : compute.sections("gemm")) {
+  for (MachineSection& point : compute.sections("gemm", 1)) {
     machine.gemm.push_back({.dtype = point.dtype("dtype"),
                             .m = point.positive("m"),
                             .n = point.positive("n"),

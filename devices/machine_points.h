@@ -12,9 +12,6 @@
 
 namespace sluice {
 
-// A share that is optional: 1 if absent, else from `least` to 1.
-double read_factor(MachineSection& section, const std::string& key, double least);
-
 void read_link_points(MachineSection& links, Machine& machine);
 void read_compute_points(MachineSection& compute, Machine& machine);
 

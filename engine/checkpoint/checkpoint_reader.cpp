@@ -2,20 +2,17 @@
 // SPDX-FileCopyrightText: The Sluice developers
 #include "engine/checkpoint/checkpoint_reader.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include <xxhash.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 
 #include "devices/base/bf16.h"
 #include "devices/base/error.h"
 #include "engine/checkpoint/checkpoint_folder.h"
 #include "engine/checkpoint/checksum.h"
+#include "engine/files/input_file.h"
 #include "offload/tensor_range.h"
 
 namespace sluice {
@@ -24,55 +21,11 @@ namespace {
 namespace fs = std::filesystem;
 
 // A trillion parameters have a manifest of 150 MB.
-constexpr std::int64_t kLongestManifest = std::int64_t{1} << 30;
+constexpr Bytes kLongestManifest{std::int64_t{1} << 30};
 
 [[noreturn]] void refuse(const fs::path& path, const std::string& what) {
   throw Error(ErrorKind::kData, fmt::format("{}: {}", path.string(), what));
 }
-
-// A file that is read from; links are not followed.
-class InputFile {
- public:
-  explicit InputFile(fs::path path)
-      : path_(std::move(path)),
-        descriptor_(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)) {
-    struct stat status {};
-    if (descriptor_ < 0) refuse(path_, std::strerror(errno));
-    if (::fstat(descriptor_, &status) != 0 || !S_ISREG(status.st_mode)) {
-      ::close(descriptor_);
-      refuse(path_, "is no file");
-    }
-    size_ = {status.st_size};
-  }
-  ~InputFile() { ::close(descriptor_); }
-  InputFile(const InputFile&) = delete;
-  InputFile& operator=(const InputFile&) = delete;
-
-  Bytes size() const { return size_; }
-
-  // False where the bytes are not there.
-  bool read(Bytes offset, std::span<std::byte> out) const {
-    while (!out.empty()) {
-      const ssize_t done = ::pread(descriptor_, out.data(), out.size(), offset.value);
-      if (done < 0 && errno == EINTR) continue;
-      if (done <= 0) return false;
-      offset += Bytes{done};
-      out = out.subspan(static_cast<std::size_t>(done));
-    }
-    return true;
-  }
-
-  std::string text(Bytes size) const {
-    std::string text(count(size), '\0');
-    if (!read({}, std::as_writable_bytes(std::span(text)))) refuse(path_, "cannot be read");
-    return text;
-  }
-
- private:
-  fs::path path_;
-  int descriptor_;
-  Bytes size_;
-};
 
 // The headers of one file's tensors, as they were written.
 std::vector<TensorHeader> headers_of(const Manifest& manifest, const std::string& file) {
@@ -92,7 +45,7 @@ class CheckpointReader::Chunks {
       : reader_(reader),
         part_(part),
         path_(reader.folder_ / file_of(part)),
-        file_(path_),
+        file_(reader.folder_, file_of(part)),
         bytes_(static_cast<std::size_t>(4 * kChunkElements)) {}
 
   // Element `index` of a tensor and those behind it in its chunk.
@@ -116,7 +69,11 @@ class CheckpointReader::Chunks {
       refuse(path_, fmt::format("tensor {}, {} bytes at {}: {}", tensor.name, bytes.size(),
                                 offset.value, what));
     };
-    if (!file_.read(offset, bytes)) broken("cannot be read");
+    try {
+      file_.read(offset.value, bytes);
+    } catch (const Error&) {
+      broken("cannot be read");
+    }
     std::vector<std::uint64_t> sums(static_cast<std::size_t>(chunk) + 1);
     add_to_checksums(checksum_salt(reader_.manifest_.run.step, part_, tensor.name), tensor.dtype,
                      first, bytes, sums);
@@ -138,11 +95,8 @@ class CheckpointReader::Chunks {
 
 CheckpointReader::CheckpointReader(fs::path folder) : folder_(std::move(folder)) {
   const fs::path path = folder_ / "manifest.json";
-  {
-    const InputFile file(path);
-    if (file.size().value > kLongestManifest) refuse(path, "is too long for a manifest");
-    manifest_ = parse_manifest(file.text(file.size()), path.string());
-  }
+  manifest_ = parse_manifest(InputFile(folder_, path.filename().string()).text(kLongestManifest),
+                             path.string());
   const auto named = step_of_name(folder_.filename().string());
   if (named && *named != manifest_.run.step) {
     refuse(path, fmt::format("is of step {}", manifest_.run.step));
@@ -157,16 +111,17 @@ CheckpointReader::CheckpointReader(fs::path folder) : folder_(std::move(folder))
 
 void CheckpointReader::check_file(const ManifestFile& file) const {
   const fs::path path = folder_ / file.name;
-  const InputFile input(path);
-  if (input.size() != file.size) {
-    refuse(path, fmt::format("{} bytes, {} were written", input.size().value, file.size.value));
+  const InputFile input(folder_, file.name);
+  if (input.size() != file.size.value) {
+    refuse(path, fmt::format("{} bytes, {} were written", input.size(), file.size.value));
   }
   const std::vector<TensorHeader> headers = headers_of(manifest_, file.name);
   const bool tensors = !headers.empty();
   const std::string header = tensors ? safetensors_header(headers) : std::string{};
   const Bytes summed = tensors ? Bytes{static_cast<std::int64_t>(header.size())} : file.size;
-  if (summed > file.size || summed.value > kLongestManifest) refuse(path, "is cut");
-  const std::string text = input.text(summed);
+  if (summed > file.size || summed > kLongestManifest) refuse(path, "is cut");
+  std::string text(count(summed), '\0');
+  input.read(0, std::as_writable_bytes(std::span(text)));
   if (XXH3_64bits(text.data(), text.size()) != file.checksum || (tensors && text != header)) {
     refuse(path, fmt::format("its first {} bytes are not what was written", summed.value));
   }

@@ -48,6 +48,7 @@ StoredTensor to_stored(const TensorHeader& tensor);
 // What a file of these tensors begins with: the length, and the header padded so that the
 // data lie 8-byte aligned. The tensors follow in this order. Names are unique.
 std::string safetensors_header(const std::vector<StoredTensor>& tensors);
+std::string safetensors_header(const std::vector<TensorHeader>& tensors);
 
 // Errors   Error{kIo}.
 class SafetensorsWriter {

@@ -44,19 +44,29 @@ StoredTensor to_stored(const TensorHeader& tensor) {
           .size = tensor.size()};
 }
 
+namespace {
+
+std::vector<StoredTensor> stored_of(const std::vector<TensorHeader>& tensors) {
+  std::vector<StoredTensor> stored;
+  for (const TensorHeader& tensor : tensors) stored.push_back(to_stored(tensor));
+  return stored;
+}
+
+}  // namespace
+
 std::string safetensors_header(const std::vector<StoredTensor>& tensors) {
   const std::string header = header_text(tensors);
   const std::uint64_t length = header.size();
   return std::string(reinterpret_cast<const char*>(&length), sizeof(length)) + header;
 }
 
+std::string safetensors_header(const std::vector<TensorHeader>& tensors) {
+  return safetensors_header(stored_of(tensors));
+}
+
 SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path,
                                      const std::vector<TensorHeader>& tensors)
-    : SafetensorsWriter(path, [&] {
-        std::vector<StoredTensor> stored;
-        for (const TensorHeader& tensor : tensors) stored.push_back(to_stored(tensor));
-        return stored;
-      }()) {}
+    : SafetensorsWriter(path, stored_of(tensors)) {}
 
 SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path,
                                      const std::vector<StoredTensor>& tensors)

@@ -6,7 +6,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cctype>
 #include <filesystem>
+#include <string>
 
 #include "devices/machine_file.h"
 #include "engine/model/initial_values.h"
@@ -75,8 +77,8 @@ TEST_P(GpuPlan, TrainsOnTheHostToTheBitsOfTheResidentModel) {
 INSTANTIATE_TEST_SUITE_P(Machines, GpuPlan,
                          testing::Values("h200.toml", "h100-80gb.toml", "a100-80gb.toml",
                                          "rtx-4090.toml", "l40s.toml"),
-                         [](const auto& info) {
-                           std::string name = info.param;
+                         [](const auto& test) {
+                           std::string name = test.param;
                            std::erase_if(name, [](unsigned char c) { return !std::isalnum(c); });
                            return name;
                          });

@@ -4,6 +4,10 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <thread>
+#include <vector>
+
 #include "devices/base/error.h"
 #include "devices/registry.h"
 #include "tests/devices/temporary_folder.h"
@@ -46,6 +50,33 @@ TEST(Probe, FindsNoMoreThanThePaceOfASimulatedLink) {
 TEST(Probe, MeasuresLaunch) {
   const auto device = make_accelerator("host", {});
   EXPECT_GT(measure_launch(*device).count(), 0);
+}
+
+TEST(Probe, CopiesAreMeasuredBySizeUpToWhatTheDeviceHolds) {
+  const auto device = make_accelerator("host", {.capacity = 4_MiB});
+  const std::vector<CopyPoint> points = measure_copies(*device, /*quick=*/true);
+  ASSERT_EQ(points.size(), 3U);
+  EXPECT_EQ(points.front().size, 64_KiB);
+  EXPECT_EQ(points.back().size, 1_MiB);  // both ends of both directions fit
+  for (const CopyPoint& point : points) {
+    EXPECT_GT(point.host_to_device.value, 0);
+    EXPECT_GT(point.device_to_host.value, 0);
+    EXPECT_GE(point.duplex_factor, 0.5);
+    EXPECT_LE(point.duplex_factor, 1.0);
+  }
+  EXPECT_GT(measure_pageable(*device, /*quick=*/true).device_to_host.value, 0);
+}
+
+TEST(Probe, WorkBesideCopiesIsTimedWhileTheyRun) {
+  const auto device = make_accelerator("host", {.capacity = 4_MiB});
+  const LinkRates links = measure_links(*device, /*quick=*/true);
+  bool ran = false;
+  const Seconds taken = measure_beside_copies(*device, links, Seconds{0.02}, [&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    ran = true;
+  });
+  EXPECT_TRUE(ran);
+  EXPECT_GE(taken, Seconds{0.01});
 }
 
 }  // namespace

@@ -44,11 +44,11 @@ class DeviceFault : public ::testing::Test {
   void expect_broken_run(const std::string& because) {
     const std::map<std::string, std::string> before = model();
     ASSERT_FALSE(before.empty());
-    expect_error(ErrorKind::kInternal, {because, "saved state is intact", "lane"}, [&] {
+    expect_error(ErrorKind::kInternal, {because, "saved state is intact"}, [&] {
       train({{"train.steps", "50"}}, /*overwrite=*/true);
     });
     EXPECT_EQ(fake_.alive(), 0);
-    EXPECT_EQ(model(), before);
+    EXPECT_TRUE(model() == before);  // bytes: nothing to print
   }
 
   FakeCuda fake_;
@@ -68,7 +68,7 @@ TEST_F(DeviceFault, WithoutAFaultItTrainsAsTheHostDoes) {
                   {"log.digest", "true"},
                   {"limits.accelerator", "host"}},
                  {.overwrite = true});
-  EXPECT_EQ(model(), on_gpu);
+  EXPECT_TRUE(model() == on_gpu);
   EXPECT_EQ(scratch_.metrics("digest").size(), digests.size());
 }
 
@@ -111,7 +111,7 @@ TEST_F(DeviceFault, PinningRefusedTrainsOnWithTheSameBits) {
   testing::internal::CaptureStderr();
   EXPECT_EQ(train({}, /*overwrite=*/true).steps, 4);
   const std::string said = testing::internal::GetCapturedStderr();
-  EXPECT_EQ(model(), pinned);
+  EXPECT_TRUE(model() == pinned);
   const std::size_t line = said.find("could be pinned");
   EXPECT_NE(line, std::string::npos);
   EXPECT_EQ(said.find("could be pinned", line + 1), std::string::npos);
@@ -133,7 +133,8 @@ TEST_F(DeviceFault, AnUncorrectableMemoryErrorStaysAndEndsTheRun) {
 TEST_F(DeviceFault, AGpuThatIsLostInACopyOrAWait) {
   train();
   for (const char* call : {"copy", "synchronize_event", "record"}) {
-    fake_.break_at(call, kCudaNoDevice, 200);
+    // How many waits there are depends on who comes first; 60 are over within a few steps.
+    fake_.break_at(call, kCudaNoDevice, 60);
     expect_broken_run("the GPU does not answer any more");
     fake_.mend();
   }

@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <cstddef>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -18,6 +20,34 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr std::size_t kDeepest = 64;
+
+// The keys of one object. Most objects have a few, for which comparing all is quickest;
+// one set serves object after object, so that a million of them allocate nothing.
+class KeySet {
+ public:
+  void clear() {
+    count_ = 0;
+    if (!many_.empty()) many_ = {};  // clear() would walk all its buckets, each time
+  }
+
+  // False where it is there already.
+  bool insert(const std::string& key) {
+    if (!many_.empty()) return many_.insert(key).second;
+    const auto end = few_.begin() + static_cast<std::ptrdiff_t>(count_);
+    if (std::find(few_.begin(), end, key) != end) return false;
+    if (count_ < few_.size()) {
+      few_[count_++] = key;
+      return true;
+    }
+    many_.insert(few_.begin(), few_.end());
+    return many_.insert(key).second;
+  }
+
+ private:
+  std::array<std::string, 8> few_;
+  std::size_t count_ = 0;
+  std::unordered_set<std::string> many_;
+};
 
 class Checker final : public nlohmann::json_sax<Json> {
  public:
@@ -52,7 +82,7 @@ class Checker final : public nlohmann::json_sax<Json> {
   }
 
   bool key(std::string& name) override {
-    if (!keys_[depth_ - 1].insert(name).second) {
+    if (!keys_[depth_ - 1].insert(name)) {
       refuse(fmt::format("key {} stands twice in one object", printable(name)));
     }
     return tell([&] { events_.key(name); });
@@ -94,7 +124,7 @@ class Checker final : public nlohmann::json_sax<Json> {
   ErrorKind kind_;
   JsonEvents& events_;
   std::size_t depth_ = 0;
-  std::vector<std::unordered_set<std::string>> keys_;  // of each open object
+  std::vector<KeySet> keys_;  // of each open object
 };
 
 }  // namespace

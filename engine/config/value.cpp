@@ -28,7 +28,7 @@ ConfigValue convert(const toml::node& node, const std::string& name) {
   } else if (const auto* table = node.as_table()) {
     ConfigTable fields;
     for (const auto& [key, field] : *table) {
-      fields.emplace_back(std::string(key.str()), convert(field, name));
+      fields.push_back({std::string(key.str()), convert(field, name)});
     }
     out.value = std::move(fields);
   } else {

@@ -14,13 +14,20 @@
 namespace sluice {
 
 struct ConfigValue;
+struct ConfigField;
 using ConfigList = std::vector<ConfigValue>;
-using ConfigTable = std::vector<std::pair<std::string, ConfigValue>>;
+using ConfigTable = std::vector<ConfigField>;
 
 struct ConfigValue {
   std::variant<bool, std::int64_t, double, std::string, ConfigList, ConfigTable> value;
   std::string text;   // of a flag as typed; empty in a file
   std::string where;  // "configs/a.toml:12" or "--train.steps"
+};
+
+// `name = value` inside a table.
+struct ConfigField {
+  std::string name;
+  ConfigValue value;
 };
 
 // One `section.key = value` of a file or of the command line.

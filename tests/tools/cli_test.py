@@ -367,7 +367,7 @@ class Refusals(Folder):
         gpt2_folder(self.path / "hub")
         words = ["train", "--model.path", "hub", "--data.train", '["text.txt"]', "--data.seq_len",
                  16, "--train.steps", 1]
-        self.check([*words, "--model.layers", 2], 2, "--model.layers is 2", "config.json has 1")
+        self.check([*words, "--model.layers", 2], 2, "model.layers is 2", "config.json has 1")
         path = self.path / "hub" / "model.safetensors"
         os.truncate(path, path.stat().st_size - 4)
         self.check(words, 4, "model.safetensors", "the file has")

@@ -45,7 +45,7 @@ class CheckpointReader::Chunks {
       : reader_(reader),
         part_(part),
         path_(reader.folder_ / file_of(part)),
-        file_(reader.folder_, file_of(part)),
+        file_(reader.folder_, std::string(file_of(part))),
         bytes_(static_cast<std::size_t>(4 * kChunkElements)) {}
 
   // Element `index` of a tensor and those behind it in its chunk.

@@ -13,7 +13,7 @@ kills=${1:-200} cuts=${2:-100} failed=0
 tools/build.sh release --target sluice sluice_engine_fault_tests || exit 1
 
 SLUICE_TEST_KILLS=$kills build/release/sluice_engine_fault_tests \
-  --gtest_filter='CheckpointFault.*' || failed=1
+  --gtest_filter='CheckpointFault*' || failed=1
 for fs in ext4 xfs; do
   python3 -B tools/power_cut.py --cuts "$cuts" --fs "$fs"
   case $? in

@@ -13,8 +13,8 @@
 #include <atomic>
 #include <functional>
 #include <map>
-#include <regex>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "devices/base/log.h"
@@ -127,11 +127,12 @@ drain_late = 0
   std::map<int, std::string> digests() const {
     std::map<int, std::string> all;
     std::ifstream in(run_dir() / "metrics.jsonl");
-    const std::regex pattern(R"re(^\{"step":(\d+),.*"digest":"([0-9a-f]{16})")re");
+    constexpr std::string_view kStep = R"({"step":)", kDigest = R"("digest":")";
     for (std::string line; std::getline(in, line);) {
-      std::smatch match;
-      if (!std::regex_search(line, match, pattern)) continue;
-      EXPECT_TRUE(all.emplace(std::stoi(match[1]), match[2]).second) << line;
+      const std::size_t digest = line.find(kDigest);
+      if (line.rfind(kStep, 0) != 0 || digest == std::string::npos) continue;
+      const int step = std::stoi(line.substr(kStep.size()));
+      EXPECT_TRUE(all.emplace(step, line.substr(digest + kDigest.size(), 16)).second) << line;
     }
     return all;
   }

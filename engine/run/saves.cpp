@@ -73,7 +73,7 @@ std::string Saves::write_checkpoint(const RunState& run, StepLog& log) {
 }
 
 void Saves::write_model() const {
-  save_folder(parts_.plan.workload, parts_.loaded.config.model.shape, parts_.state,
+  save_folder(parts_.plan.workload, parts_.loaded.config.model, parts_.state,
               parts_.folder.model());
 }
 

@@ -169,6 +169,10 @@ StoredPlan parse_plan(std::string json, const std::string& name) {
                       .machine = j.at("machine").at("name").get<std::string>(),
                       .placement = placement_of(j.at("placement")),
                       .hash = j.at("hash").get<std::string>()};
+    if (stored.hash.size() != 16 ||
+        stored.hash.find_first_not_of("0123456789abcdef") != std::string::npos) {
+      throw refuse("hash is not 16 hex digits");
+    }
     stored.text = std::move(json);
     return stored;
   } catch (const nlohmann::json::exception& error) {

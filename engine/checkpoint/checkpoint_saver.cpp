@@ -48,6 +48,7 @@ void CheckpointSaver::begin(std::int64_t step) {
   digest_.reset();
   pause_ = {};
   failure_.clear();
+  finished_.reserve(finished_.size() + 1);  // the committing thread has nobody to tell of a failure
 }
 
 void CheckpointSaver::start_writer() {
@@ -109,7 +110,7 @@ void CheckpointSaver::commit_when_known() {
 }
 
 void CheckpointSaver::commit() {
-  SavedCheckpoint saved{.step = step_, .size = layout_.size(), .failure = failure_};
+  SavedCheckpoint saved{.step = step_, .size = layout_.size(), .failure = std::move(failure_)};
   try {
     if (saved.failure.empty()) {
       // After a power cut, too, the lines of a run that goes on have no gap.
@@ -176,7 +177,10 @@ void CheckpointSaver::wait() {
 
 std::vector<SavedCheckpoint> CheckpointSaver::take_finished() {
   const std::lock_guard lock(mutex_);
-  return std::exchange(finished_, {});
+  std::vector<SavedCheckpoint> ended(std::make_move_iterator(finished_.begin()),
+                                     std::make_move_iterator(finished_.end()));
+  finished_.clear();  // what was reserved for the one in flight stays
+  return ended;
 }
 
 std::int64_t CheckpointSaver::newest() const {

@@ -14,6 +14,7 @@
 
 #include "tests/support/matrix_layers.h"
 #include "tests/support/run_program.h"
+#include "tests/support/saved_states.h"
 
 namespace sluice {
 namespace {
@@ -89,13 +90,13 @@ TEST(MemoryUse, TheFullestMomentOfARunIsThePlans) {
     const Case c = random_case(seed);
     std::vector<double> turn(c.program.operations.size(), -1);  // when it ran in step 2
     double turns = 0;
-    run_training(c.workload, c.program, matrix_layers(c.options), 40,
-                 {.serial = true, .before = [&](std::size_t operation, std::int64_t step) {
-                    // What prepares step 3, and the updates of step 1, belong to that iteration.
-                    if (step - 2 == -c.program.operations[operation].stage) {
-                      turn[operation] = turns++;
-                    }
-                  }});
+    SavedStates saved(c.workload);  // in every step, or its operations would not run
+    RunOptions options{.serial = true, .sink = &saved};
+    options.before = [&](std::size_t operation, std::int64_t step) {
+      // What prepares step 3, and the updates of step 1, belong to that iteration.
+      if (step - 2 == -c.program.operations[operation].stage) turn[operation] = turns++;
+    };
+    run_training(c.workload, c.program, matrix_layers(c.options), 40, options);
     EXPECT_EQ(turns, static_cast<double>(turn.size()));
     const auto peaks = peaks_of(c.program, uses_of(c.program, [&](std::size_t i) {
                                   return std::pair{turn[i], turn[i] + 0.5};

@@ -16,9 +16,9 @@
 
 #include "devices/base/error.h"
 #include "devices/base/format.h"
+#include "devices/base/read_text.h"
 #include "devices/machine_points.h"
 #include "devices/machine_section.h"
-#include "devices/base/read_text.h"
 #include "devices/machine_text.h"
 
 namespace sluice {

@@ -138,9 +138,9 @@ std::vector<MachineSection> MachineSection::sections(std::string_view key, std::
 void MachineSection::finish() const {
   for (const auto& [key, node] : *table_) {
     if (std::find(asked_.begin(), asked_.end(), key.str()) != asked_.end()) continue;
-    throw Error(ErrorKind::kConfig,
-                fmt::format("{} line {}: unknown key {}{}: expected one of {}", file_,
-                            node.source().begin.line, name_, printable(key.str()), fmt::join(asked_, ", ")));
+    throw Error(ErrorKind::kConfig, fmt::format("{} line {}: unknown key {}{}: expected one of {}",
+                                                file_, node.source().begin.line, name_,
+                                                printable(key.str()), fmt::join(asked_, ", ")));
   }
 }
 

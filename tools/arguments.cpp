@@ -18,7 +18,8 @@ namespace {
 
 // What needs a second look after CLI11 has filled it in.
 struct Raw {
-  std::string model, prompt, prompt_tokens, machine, plan_file, threads, io, dtype, max_shard, deadline;
+  std::string model, prompt, prompt_tokens, machine, plan_file, threads, io, dtype, max_shard,
+      deadline;
 };
 
 [[noreturn]] void refuse(const std::string& what) { throw Error(ErrorKind::kConfig, what); }

@@ -6,11 +6,11 @@
 //
 // Format   One JSON object: format "sluice-checkpoint", version 1; step, samples, tokens,
 //          epoch, loss, learning_rate, seed, skipped, skipped_in_a_row; digest (16 hex
-//          digits) if the run computes it; data {tokens, fingerprint}; validation {step, loss, best,
-//          without_best}; config {key: TOML value}; files [{name, bytes, checksum}];
-//          tensors [{file, name, dtype, shape, offset, bytes, checksums}], the checksums of
-//          its chunks (checksum.h), 16 hex digits each, end to end; and at the very end
-//          `checksum`, XXH3 of all that stands before it.
+//          digits) if the run computes it; data {tokens, fingerprint}; validation {step, loss,
+//          best, without_best}; config {key: TOML value}; files [{name, bytes, checksum}]; tensors
+//          [{file, name, dtype, shape, offset, bytes, checksums}], the checksums of its chunks
+//          (checksum.h), 16 hex digits each, end to end; and at the very end `checksum`, XXH3 of
+//          all that stands before it.
 
 #include <cstdint>
 #include <map>

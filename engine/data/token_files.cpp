@@ -75,7 +75,10 @@ TokenFiles find_token_files(const std::vector<std::string>& entries,
     if (fs::is_directory(entry, ignored)) {
       add_folder(entry, files.paths);
       if (files.paths.size() == before) {
-        throw Error(ErrorKind::kData, entry + ": no data in this folder, or only empty files; name another one in data.train");
+        throw Error(
+            ErrorKind::kData,
+            entry +
+                ": no data in this folder, or only empty files; name another one in data.train");
       }
     } else if (fs::exists(entry, ignored)) {
       files.paths.emplace_back(entry);

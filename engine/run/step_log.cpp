@@ -144,11 +144,11 @@ void StepLog::show(const StepMetrics& m) {
         format_seconds(Seconds{step_seconds_ * static_cast<double>(total_steps_ - m.step)}));
   }
   // What matters most comes first: a narrow terminal cuts the end off.
-  const std::string line = fmt::format(
-      "step {}{}  loss {:.4f}{}  {}  {} tok/s  norm {:.3f}  lr {:.2e}  forecast {}", m.step,
-      total_steps_ > 0 ? fmt::format("/{}", total_steps_) : "", m.loss, left,
-      format_seconds(m.step_time), format_count(m.tokens_per_second), m.grad_norm, m.lr,
-      format_seconds(m.forecast));
+  const std::string line =
+      fmt::format("step {}{}  loss {:.4f}{}  {}  {} tok/s  norm {:.3f}  lr {:.2e}  forecast {}",
+                  m.step, total_steps_ > 0 ? fmt::format("/{}", total_steps_) : "", m.loss, left,
+                  format_seconds(m.step_time), format_count(m.tokens_per_second), m.grad_norm, m.lr,
+                  format_seconds(m.forecast));
   if (!bar_) return log_info(line);
   show_bar(line, m.step);
 }

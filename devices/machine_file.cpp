@@ -12,11 +12,10 @@
 #include <sstream>
 #include <string_view>
 
-#include <toml++/toml.h>
-
 #include "devices/base/error.h"
 #include "devices/base/format.h"
 #include "devices/base/read_text.h"
+#include "devices/base/toml.h"
 #include "devices/machine_points.h"
 #include "devices/machine_section.h"
 #include "devices/machine_text.h"

@@ -8,10 +8,9 @@
 #include <cmath>
 #include <utility>
 
-#include <toml++/toml.h>
-
 #include "devices/base/error.h"
 #include "devices/base/format.h"
+#include "devices/base/toml.h"
 
 namespace sluice {
 

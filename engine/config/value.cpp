@@ -3,9 +3,9 @@
 #include "engine/config/value.h"
 
 #include <fmt/core.h>
-#include <toml++/toml.h>
 
 #include "devices/base/error.h"
+#include "devices/base/toml.h"
 
 namespace sluice {
 namespace {

@@ -475,6 +475,7 @@ class Clean(Folder):
                                  "--limits.storage_path", "."), 2, "not written by sluice")
 
 
+@unittest.skipIf(BINARY.parent.name in ("dev", "tsan"), "40 placements at a sanitizer's speed")
 class Verify(Folder):
     def test_all_digests_are_equal(self):
         done = self.sluice("verify", "run.toml", "--steps", 2, "--model.layers", 2)

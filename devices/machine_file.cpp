@@ -2,6 +2,10 @@
 // SPDX-FileCopyrightText: The Sluice developers
 #include "devices/machine_file.h"
 
+#include "devices/base/toml_guard.h"
+
+#include <toml++/toml.h>
+
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -15,7 +19,6 @@
 #include "devices/base/error.h"
 #include "devices/base/format.h"
 #include "devices/base/read_text.h"
-#include "devices/base/toml.h"
 #include "devices/machine_points.h"
 #include "devices/machine_section.h"
 #include "devices/machine_text.h"

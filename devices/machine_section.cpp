@@ -2,6 +2,10 @@
 // SPDX-FileCopyrightText: The Sluice developers
 #include "devices/machine_section.h"
 
+#include "devices/base/toml_guard.h"
+
+#include <toml++/toml.h>
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -10,7 +14,6 @@
 
 #include "devices/base/error.h"
 #include "devices/base/format.h"
-#include "devices/base/toml.h"
 
 namespace sluice {
 

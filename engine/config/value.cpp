@@ -2,10 +2,13 @@
 // SPDX-FileCopyrightText: The Sluice developers
 #include "engine/config/value.h"
 
+#include "devices/base/toml_guard.h"
+
+#include <toml++/toml.h>
+
 #include <fmt/core.h>
 
 #include "devices/base/error.h"
-#include "devices/base/toml.h"
 
 namespace sluice {
 namespace {

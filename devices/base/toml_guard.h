@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+#pragma once
+
+// Before every include of toml++, which takes some of what it parses for granted: an
+// assertion that ends the process, or, with NDEBUG, undefined behaviour. With this both
+// are a toml::parse_error, whoever wrote the text.
+
+namespace sluice {
+[[noreturn]] void refuse_toml();
+}  // namespace sluice
+
+#undef NDEBUG
+#define TOML_ASSERT(expr) ((expr) ? static_cast<void>(0) : ::sluice::refuse_toml())

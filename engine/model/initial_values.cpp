@@ -8,6 +8,7 @@
 
 #include "devices/base/error.h"
 #include "kernels/random_math.h"
+#include "offload/tensor_range.h"
 
 namespace sluice {
 namespace {
@@ -49,15 +50,13 @@ void initial_values(const Workload& workload, const ModelShape& shape, int flat,
   const std::int64_t last = first + static_cast<std::int64_t>(out.size());
   SLUICE_CHECK(first >= 0 && last <= parameter.count);
   std::ranges::fill(out, 0.0F);  // gaps
-  for (const TensorSpec& tensor : parameter.tensors) {
-    const std::int64_t begin = std::max(first, tensor.offset);
-    const std::int64_t end = std::min(last, tensor.offset + tensor.count);
-    if (begin >= end) continue;
+  for_tensors(parameter, first, last, [&](std::size_t t, std::int64_t begin, std::int64_t end) {
+    const TensorSpec& tensor = parameter.tensors[t];
     fill_tensor(
         tensor, shape, begin - tensor.offset,
         out.subspan(static_cast<std::size_t>(begin - first), static_cast<std::size_t>(end - begin)),
         seed);
-  }
+  });
 }
 
 }  // namespace sluice

@@ -11,21 +11,10 @@
 #include "devices/base/log.h"
 #include "engine/files/model_json.h"
 #include "engine/model/initial_values.h"
+#include "offload/tensor_range.h"
 
 namespace sluice {
 namespace {
-
-// Calls act(tensor, first, last): the part of a flat parameter's elements
-// [begin, end) that belongs to each tensor, as offsets in the flat parameter.
-template <typename Act>
-void for_tensors(const FlatParameter& flat, std::int64_t begin, std::int64_t end, Act act) {
-  for (std::size_t t = 0; t < flat.tensors.size(); ++t) {
-    const TensorSpec& tensor = flat.tensors[t];
-    const std::int64_t first = std::max(begin, tensor.offset);
-    const std::int64_t last = std::min(end, tensor.offset + tensor.count);
-    if (first < last) act(t, first, last);
-  }
-}
 
 // The folder that a run began with brings tokenizer and config; a run does not lose its
 // model because somebody has moved that folder since.

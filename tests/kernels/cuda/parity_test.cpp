@@ -450,6 +450,7 @@ TEST_F(CudaReductions, FinishNormSeesNanAndInfinity) {
     device_->kernels.finish_norm(device_->queue(), {2, partials, 1.0F, to});
     device_->download(&result, to);
     EXPECT_EQ(result[0].finite, 0);
+    EXPECT_EQ(result[0].bad_partial, std::isfinite(bad) ? 0 : 2);
   }
 }
 
@@ -515,7 +516,7 @@ TEST_F(CudaAdamW, GivesTheHostsBitsForEveryMixOfTypes) {
   }
 }
 
-TEST_F(CudaAdamW, WritesNothingWhereTheNormIsNotFinite) {
+TEST_F(CudaAdamW, LeavesTheStateWhereTheNormIsNotFinite) {
   check(1000, {DType::kBFloat16, DType::kFloat32, DType::kBFloat16}, {.finite = 0});
 }
 

@@ -62,6 +62,9 @@ struct StorageOptions {
   std::span<std::byte> registered = {};  // memory worth registering with io_uring, or none
 };
 
+// RAM that the checksums of a storage of `size` bytes take.
+constexpr Bytes checksum_table(Bytes size) { return {divide_up(size.value, 4096) * 8}; }
+
 // Creates, locks and preallocates the swap file; it is removed with the Storage.
 // Errors: kIo where the folder is missing, unwritable or a tmpfs; kNoFit where
 // the disk is too small; kConfig where a running process uses the folder's file, or

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "devices/base/error.h"
+#include "devices/storage.h"
 #include "offload/builder_internal.h"
 #include "offload/memory_map.h"
 #include "offload/operands.h"
@@ -278,6 +279,9 @@ class Builder {
     program.homes = std::move(context_.homes);
     program.queue_scratch = queue_scratch_;
     assign_offsets(program);
+    if (context_.workload.checks_storage) {
+      program.storage_checksums = checksum_table(program.extent[index_of(Tier::kStorage)]);
+    }
     return program;
   }
 

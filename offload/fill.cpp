@@ -148,11 +148,12 @@ class Filler {
 
   Placement upgraded(const Fit& fit) const {
     const auto left = [&](Tier tier) {
-      return limits_.capacity[index_of(tier)].value - fit.program.extent[index_of(tier)].value;
+      return (limits_.capacity[index_of(tier)] - fit.program.needs(tier)).value;
     };
     Free free{.device = left(Tier::kDevice), .host = left(Tier::kHost), .shared = 0};
-    free.shared = limits_.shared_ram ? limits_.shared_ram->value - fit.program.extent[0].value -
-                                           fit.program.extent[1].value
+    free.shared = limits_.shared_ram ? (*limits_.shared_ram - fit.program.needs(Tier::kDevice) -
+                                        fit.program.needs(Tier::kHost))
+                                           .value
                                      : free.device + free.host;
     Placement p = fit.placement;
     using Residency = Combination::Residency;
@@ -213,10 +214,10 @@ std::int64_t segment_elements_of(Bytes asked, DType moments) {
 std::array<Bytes, kTierCount> missing_bytes(const Program& program, const TierLimits& limits) {
   std::array<Bytes, kTierCount> missing;
   for (const Tier tier : kTiers) {
-    missing[index_of(tier)] = program.extent[index_of(tier)] - limits.capacity[index_of(tier)];
+    missing[index_of(tier)] = program.needs(tier) - limits.capacity[index_of(tier)];
   }
   if (limits.shared_ram) {
-    const Bytes both = program.extent[0] + program.extent[1];
+    const Bytes both = program.needs(Tier::kDevice) + program.needs(Tier::kHost);
     missing[1] = std::max(missing[1], both - *limits.shared_ram);
   }
   return missing;

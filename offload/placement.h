@@ -23,7 +23,7 @@ enum class Role : std::uint8_t {
   kGradient,    // fp32 accumulators, and the rounded gradient
   kState,       // master, first and second moment, segment by segment
   kActivation,  // layer inputs and what layers keep for backward, and their gradients
-  kWorkspace,   // scratch of kernels, slots of moves, batches, scalars
+  kWorkspace,   // scratch of kernels, slots of moves, batches, scalars, checksums of storage
 };
 inline constexpr std::size_t kRoleCount = 5;
 

@@ -16,12 +16,13 @@ namespace {
 void fill_tiers(Plan& plan, const TierLimits& limits) {
   for (const Tier tier : kTiers) {
     const std::size_t i = index_of(tier);
-    const bool training = plan.program.extent[i] >= plan.evaluation.extent[i];
-    plan.tiers[i] = {
-        .capacity = limits.capacity[i],
-        .source = limits.source[i],
-        .peak = std::max(plan.program.extent[i], plan.evaluation.extent[i]),
-        .by_role = training ? plan.program.peak_by_role[i] : plan.evaluation.peak_by_role[i]};
+    const bool training = plan.program.needs(tier) >= plan.evaluation.needs(tier);
+    const Program& fuller = training ? plan.program : plan.evaluation;
+    plan.tiers[i] = {.capacity = limits.capacity[i],
+                     .source = limits.source[i],
+                     .peak = fuller.needs(tier),
+                     .by_role = fuller.peak_by_role[i]};
+    plan.tiers[i].by_role[index_of(Role::kWorkspace)] += fuller.needs(tier) - fuller.extent[i];
   }
 }
 

@@ -135,8 +135,12 @@ struct Program {
   std::vector<FlatHomes> homes;          // per flat parameter
   BufferId queue_scratch = kNoBuffer;    // lent to the compute lane's queue
   std::array<Bytes, kTierCount> extent;  // bytes of each arena that the map uses
+  Bytes storage_checksums;               // RAM beside the host arena (checksum_table())
   // Bytes in use at once, by role, at each tier's fullest moment.
   std::array<std::array<Bytes, kRoleCount>, kTierCount> peak_by_role;
+  Bytes needs(Tier tier) const {
+    return extent[index_of(tier)] + (tier == Tier::kHost ? storage_checksums : Bytes{});
+  }
   std::array<std::int32_t, kLaneCount> lane_size{};  // operations per lane
   std::vector<std::int32_t> lane_position;           // of each operation, within its lane
 

@@ -129,7 +129,7 @@ class Search {
     if (nearest_ && over(fit.missing) >= over(nearest_missing_)) return;
     nearest_ = fit.placement;
     nearest_missing_ = fit.missing;
-    nearest_extent_ = fit.program.extent;
+    for (const Tier tier : kTiers) nearest_extent_[index_of(tier)] = fit.program.needs(tier);
   }
 
   const Model& model_;

@@ -81,11 +81,12 @@ struct Workload {
   DType gradient = DType::kFloat32;  // as it leaves the accelerator
   DType moments = DType::kFloat32;
 
-  int micro_batches = 1;       // per step
-  int groups = 1;              // power of two that divides micro_batches
-  std::int64_t sequences = 1;  // per micro-batch
-  std::int64_t length = 1;     // tokens of a sequence
-  Bytes queue_scratch;         // device memory lent to the queue that computes (Queue::lend)
+  int micro_batches = 1;        // per step
+  int groups = 1;               // power of two that divides micro_batches
+  std::int64_t sequences = 1;   // per micro-batch
+  std::int64_t length = 1;      // tokens of a sequence
+  Bytes queue_scratch;          // device memory lent to the queue that computes (Queue::lend)
+  bool checks_storage = false;  // what is read from storage (StorageOptions::checksum)
   Tokens tokens_per_micro_batch() const { return {sequences * length}; }
   Tokens tokens_per_step() const { return tokens_per_micro_batch() * micro_batches; }
 

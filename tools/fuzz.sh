@@ -2,16 +2,23 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: The Sluice developers
 #
-# tools/fuzz.sh [SECONDS [TARGET...]]
-# Builds the fuzzers of tests/fuzz with Clang and runs each for SECONDS (30), from the
-# committed corpus and from what earlier runs found (build/fuzz/corpus). What makes a
+# tools/fuzz.sh [SECONDS|RUNSx [TARGET...]]
+# Builds the fuzzers of tests/fuzz with Clang and runs each for SECONDS (30), or RUNS times
+# ("2000000x"), as many at a time as there are cores, from the committed corpus and from what earlier runs found (build/fuzz/corpus). What makes a
 # reader crash, leak, take a second or 512 MiB is kept in build/fuzz/findings, and the exit
 # code is 1. `SLUICE_FUZZ_TARGET=NAME build/fuzz/sluice_fuzz FILE` runs one again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-seconds=${1:-30}
-[[ $seconds =~ ^[1-9][0-9]*$ ]] || { echo "usage: tools/fuzz.sh [SECONDS [TARGET...]]" >&2; exit 2; }
+length=${1:-30}
+case $length in
+  *[!0-9x]* | 0* | x* | *x?*)
+    echo "usage: tools/fuzz.sh [SECONDS|RUNSx [TARGET...]]" >&2
+    exit 2
+    ;;
+  *x) limit=-runs=${length%x} ;;
+  *) limit=-max_total_time=$length ;;
+esac
 shift || true
 tools/build.sh fuzz --target sluice_fuzz
 targets=("$@")
@@ -22,21 +29,24 @@ if [ $# -eq 0 ]; then
   done
 fi
 
-findings=build/fuzz/findings failed=0
+findings=$PWD/build/fuzz/findings
 mkdir -p "$findings"
-for target in "${targets[@]}"; do
-  grown=build/fuzz/corpus/$target
+export findings limit
+
+# one TARGET
+one() {
+  local target=$1 grown=build/fuzz/corpus/$1 log=$findings/$1.log
   mkdir -p "$grown"
-  log=$findings/$target.log
-  if SLUICE_FUZZ_TARGET=$target build/fuzz/sluice_fuzz -max_total_time="$seconds" -timeout=1 \
-    -rss_limit_mb=512 -max_len=8192 -print_final_stats=1 -artifact_prefix="$findings/$target-" \
+  if SLUICE_FUZZ_TARGET=$target build/fuzz/sluice_fuzz "$limit" -timeout=1 -rss_limit_mb=512 \
+    -max_len=8192 -print_final_stats=1 -artifact_prefix="$findings/$target-" \
     "$grown" "tests/fuzz/corpus/$target" >"$log" 2>&1; then
-    runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
-    printf 'fuzz: %-14s %9s runs, no finding\n' "$target" "$runs"
+    printf 'fuzz: %-14s %9s runs, no finding\n' "$target" \
+      "$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")"
   else
-    printf 'fuzz: %-14s FAILED: %s\n' "$target" "$log"
-    tail -n 40 "$log"
-    failed=1
+    printf 'fuzz: %-14s FAILED: %s\n%s\n' "$target" "$log" "$(tail -n 40 "$log")"
+    return 1
   fi
-done
-exit $failed
+}
+export -f one
+
+printf '%s\n' "${targets[@]}" | xargs -P "$(nproc)" -I '{}' bash -c 'one {}' || exit 1

@@ -2,25 +2,46 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: The Sluice developers
 #
-# tools/soak.sh [KILLS [CUTS]]
-# Checks of checkpoints at the length that is too long for every change: KILLS (200) random
-# kill -9, and CUTS (100) power cuts on each file system that this machine can make. Prints
-# the seeds that repeat it. Exit 1 if anything failed; what cannot run here says so.
+# tools/soak.sh [KILLS [CUTS [RUNS]]]
+# What is too long for every change: KILLS (200) random kill -9 of a run, every damage of a
+# checkpoint and of a swap file in its full number, CUTS (100) power cuts on each file system
+# that this machine can make, RUNS (2,000,000) executions of each fuzzer. Prints the seeds
+# that repeat it. Ends with a table; exit 1 if anything failed; what cannot run here says so.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
-kills=${1:-200} cuts=${2:-100} failed=0
-tools/build.sh release --target sluice sluice_engine_fault_tests || exit 1
+kills=${1:-200} cuts=${2:-100} runs=${3:-2000000} failed=0 table=()
+tools/build.sh release --target sluice sluice_engine_tests sluice_engine_fault_tests \
+  sluice_devices_fault_tests || exit 1
 
-SLUICE_TEST_KILLS=$kills build/release/sluice_engine_fault_tests \
-  --gtest_filter='CheckpointFault*' || failed=1
-for fs in ext4 xfs; do
-  python3 -B tools/power_cut.py --cuts "$cuts" --fs "$fs"
-  case $? in
-    0) ;;
-    77) echo "power cuts on $fs: not here" ;;
-    *) failed=1 ;;
+# part NAME COMMAND...
+part() {
+  local name=$1 start=$SECONDS status=0
+  shift
+  printf '\n== %s ==\n' "$name"
+  "$@" || status=$?
+  case $status in
+    0) outcome=passed ;;
+    77) outcome='not here' ;;
+    *) outcome=FAILED failed=1 ;;
   esac
+  table+=("$(printf '%-8s %6d s  %s' "$outcome" $((SECONDS - start)) "$name")")
+}
+
+export SLUICE_TEST_SOAK=1
+export SLUICE_TEST_KILLS=$kills
+part "$kills kills, and one before every call of a checkpoint" \
+  build/release/sluice_engine_fault_tests --gtest_filter='*CheckpointFault*:*EveryPoint*'
+part "flips, cuts, zeroed blocks, other files in a checkpoint" \
+  build/release/sluice_engine_tests --gtest_filter='CheckpointReader.*:CheckpointFolder.*'
+part "flips, lost and misdirected writes in a swap file" \
+  build/release/sluice_devices_fault_tests --gtest_filter='CheckedStorage.*:SwapFile.*'
+for fs in ext4 xfs; do
+  part "$cuts power cuts, $fs" python3 -B tools/power_cut.py --cuts "$cuts" --fs "$fs"
 done
+part "$runs executions of each fuzzer" tools/fuzz.sh "${runs}x"
+
+printf '\n'
+printf '%s\n' "${table[@]}"
 [ "$failed" -eq 0 ] && echo "soak passed"
 exit "$failed"

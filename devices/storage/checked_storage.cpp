@@ -27,8 +27,7 @@ constexpr std::size_t kReads = 64;  // in flight or waiting to be checked
 std::uint64_t checksum(const std::byte* page) { return XXH3_64bits(page, kPage) | 1; }
 
 std::vector<std::uint64_t> make_table(Bytes size) {
-  const auto pages = count(size) / kPage;
-  const Bytes bytes{static_cast<std::int64_t>(pages * sizeof(std::uint64_t))};
+  const Bytes bytes = checksum_table(size);
   const RamLimit limit = ram_limit();
   if (bytes > limit.available) {
     throw Error(ErrorKind::kNoFit,
@@ -37,7 +36,7 @@ std::vector<std::uint64_t> make_table(Bytes size) {
                             format_bytes(size), format_bytes(bytes), limit.source,
                             format_bytes(limit.available)));
   }
-  return std::vector<std::uint64_t>(pages);
+  return std::vector<std::uint64_t>(count(bytes) / sizeof(std::uint64_t));
 }
 
 class CheckedStorage final : public Storage, private Storage::Listener {

@@ -8,8 +8,10 @@
 #include <algorithm>
 #include <charconv>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "devices/base/error.h"
+#include "devices/base/strict_json.h"
 #include "engine/checkpoint/checksum.h"
 
 namespace sluice {
@@ -32,10 +34,6 @@ std::uint64_t unhex(std::string_view digits) {
                                 "\" is not 16 hex digits");
   }
   return value;
-}
-
-std::string tail_of(std::string_view body) {
-  return fmt::format("{}{}\"}}\n", kChecksumKey, hex(XXH3_64bits(body.data(), body.size())));
 }
 
 Json tensor_json(const ManifestTensor& tensor) {
@@ -138,6 +136,27 @@ ManifestTensor tensor_of(const Json& json, const std::vector<ManifestFile>& file
   return tensor;
 }
 
+// No file and no tensor twice, and tensors one behind the other in their file.
+void check_each_is_there_once(const Manifest& manifest) {
+  std::map<std::string_view, std::int64_t> ends;  // of the tensors so far, by file
+  for (const ManifestFile& file : manifest.files) {
+    if (!ends.emplace(file.name, 0).second) {
+      throw std::invalid_argument("names " + file.name + " twice");
+    }
+  }
+  std::set<std::pair<std::string_view, std::string_view>> names;
+  for (const ManifestTensor& tensor : manifest.tensors) {
+    if (!names.emplace(tensor.file, tensor.name).second) {
+      throw std::invalid_argument("tensor " + tensor.name + " is there twice");
+    }
+    std::int64_t& end = ends.at(tensor.file);
+    if (tensor.offset.value < end) {
+      throw std::invalid_argument("tensor " + tensor.name + " overlaps the one before it");
+    }
+    end = tensor.offset.value + size_of(tensor.dtype) * tensor.count();
+  }
+}
+
 Manifest manifest_of(const Json& json) {
   if (json.at("format") != "sluice-checkpoint") {
     throw std::invalid_argument("format is not \"sluice-checkpoint\"");
@@ -156,10 +175,15 @@ Manifest manifest_of(const Json& json) {
   for (const Json& tensor : json.at("tensors")) {
     manifest.tensors.push_back(tensor_of(tensor, manifest.files));
   }
+  check_each_is_there_once(manifest);
   return manifest;
 }
 
 }  // namespace
+
+std::string manifest_tail(std::string_view body) {
+  return fmt::format("{}{}\"}}\n", kChecksumKey, hex(XXH3_64bits(body.data(), body.size())));
+}
 
 std::string to_json(const Manifest& manifest) {
   const RunState& run = manifest.run;
@@ -190,7 +214,7 @@ std::string to_json(const Manifest& manifest) {
   }
   std::string body = json.dump(-1, ' ', false, Json::error_handler_t::replace);
   body.pop_back();  // the brace, which the tail closes
-  return body + tail_of(body);
+  return body + manifest_tail(body);
 }
 
 Manifest parse_manifest(const std::string& text, const std::string& name) {
@@ -200,9 +224,10 @@ Manifest parse_manifest(const std::string& text, const std::string& name) {
   const std::string_view whole = text;
   if (whole.size() < kTail) throw refuse("too short for a manifest");
   const std::string_view body = whole.substr(0, whole.size() - kTail);
-  if (whole.substr(body.size()) != tail_of(body)) {
+  if (whole.substr(body.size()) != manifest_tail(body)) {
     throw refuse("was changed or cut: its own checksum differs");
   }
+  check_strict_json(text, name, ErrorKind::kData);
   try {
     return manifest_of(Json::parse(text));
   } catch (const nlohmann::json::exception& error) {

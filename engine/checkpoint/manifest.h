@@ -96,8 +96,12 @@ struct Manifest {
 
 std::string to_json(const Manifest& manifest);
 
+// The end of a manifest: the checksum of `body`, all that stands before it.
+std::string manifest_tail(std::string_view body);
+
 // `name` is for messages. Error{kData}: anything that to_json does not write, a wrong
-// checksum, another version, a file name that is none of a checkpoint's, bytes outside a file.
+// checksum, another version, a file name that is none of a checkpoint's, bytes outside a file
+// or of two tensors, a key, file or tensor that is there twice, nesting deeper than 64.
 Manifest parse_manifest(const std::string& text, const std::string& name);
 
 }  // namespace sluice

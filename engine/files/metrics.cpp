@@ -33,10 +33,12 @@ const std::filesystem::path& drop_torn_line(const std::filesystem::path& path) {
   return path;
 }
 
-void write_line(OutputFile& file, const Json& json) {
-  // One write per line: a reader, or a crash, sees whole lines.
-  file.write(json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
+std::string text_of(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
+
+// One write per line: a reader, or a crash, sees whole lines.
+void write_line(OutputFile& file, const Json& json) { file.write(text_of(json) + "\n"); }
 
 // Whether a line was written by step `step` or before. One without a step is kept; one that
 // is no JSON object, as a crash leaves it, is not.
@@ -49,6 +51,13 @@ bool belongs(const std::string& line, std::int64_t step, std::int64_t validated)
 }
 
 }  // namespace
+
+EventField::EventField(std::string name, std::int64_t value)
+    : name_(std::move(name)), json_(text_of(value)) {}
+EventField::EventField(std::string name, double value)
+    : name_(std::move(name)), json_(text_of(value)) {}
+EventField::EventField(std::string name, const std::string& value)
+    : name_(std::move(name)), json_(text_of(value)) {}
 
 void cut_metrics(const std::filesystem::path& path, std::int64_t step, std::int64_t validated) {
   std::ifstream in(path, std::ios::binary);
@@ -97,12 +106,11 @@ void MetricsWriter::evaluation(const EvaluationMetrics& metrics) {
 }
 
 void MetricsWriter::event(const std::string& name, const EventFields& fields) {
-  Json json;
-  json["event"] = name;
-  for (const auto& [key, value] : fields) {
-    std::visit([&, field = key](const auto& x) { json[field] = x; }, value);
+  std::string line = R"({"event":)" + text_of(name);
+  for (const EventField& field : fields) {
+    line += fmt::format(",{}:{}", text_of(field.name()), field.json());
   }
-  write_line(file_, json);
+  file_.write(line + "}\n");
 }
 
 }  // namespace sluice

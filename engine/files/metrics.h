@@ -5,12 +5,12 @@
 // metrics.jsonl: one JSON object a line, each written at once. A number that is
 // not finite is null.
 
+#include <concepts>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include "devices/base/units.h"
@@ -44,9 +44,27 @@ struct EvaluationMetrics {
   Tokens tokens;
 };
 
-// Fields of an event in the order they are written.
-using EventFields =
-    std::vector<std::pair<std::string, std::variant<std::int64_t, double, std::string>>>;
+// One field of an event: {"step", 100} or {"path", "..."}.
+class EventField {
+ public:
+  EventField(std::string name, std::integral auto value)
+      : EventField(std::move(name), static_cast<std::int64_t>(value)) {}
+  EventField(std::string name, std::int64_t value);
+  EventField(std::string name, double value);
+  EventField(std::string name, const std::string& value);
+  EventField(std::string name, const char* value)
+      : EventField(std::move(name), std::string(value)) {}
+
+  const std::string& name() const { return name_; }
+  const std::string& json() const { return json_; }
+
+ private:
+  std::string name_;
+  std::string json_;  // the value, as it is written
+};
+
+// In the order they are written.
+using EventFields = std::vector<EventField>;
 
 // Drops the lines of steps behind `step`, and of validations behind `validated`: what a run
 // that goes on from there will write again. Durably; the file is whole at every moment.

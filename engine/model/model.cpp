@@ -62,6 +62,7 @@ Workload make_workload(const ModelShape& shape, const TrainingShape& training,
   workload.sequences = sequences;
   workload.length = training.length;
   workload.queue_scratch = training.queue_scratch;
+  workload.checks_storage = training.checks_storage;
   return workload;
 }
 

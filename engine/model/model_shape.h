@@ -57,6 +57,7 @@ struct TrainingShape {
   std::int64_t length = 1;        // tokens of a sequence, at most ModelShape::longest()
   int groups = 1;                 // power of two that divides the micro-batches of a step
   Bytes queue_scratch;            // queue_scratch_for() the kind of device
+  bool checks_storage = false;    // limits.storage_checksum
 };
 
 }  // namespace sluice

@@ -129,7 +129,9 @@ class Run {
  private:
   std::array<Bytes, kTierCount> extents() const {
     std::array<Bytes, kTierCount> extent;
-    for (const Tier tier : kTiers) extent[index_of(tier)] = plan_.tiers[index_of(tier)].peak;
+    for (std::size_t i = 0; i < kTierCount; ++i) {
+      extent[i] = std::max(plan_.program.extent[i], plan_.evaluation.extent[i]);
+    }
     return extent;
   }
   std::filesystem::path storage_folder() const {

@@ -14,8 +14,6 @@
 namespace sluice {
 namespace {
 
-const std::int64_t kCounts[] = {0, 1, 15, 33, 20000};
-
 template <typename Formula>
 std::vector<double> mapped(std::vector<double> x, const Formula& formula) {
   for (double& v : x) v = formula(v);
@@ -24,7 +22,7 @@ std::vector<double> mapped(std::vector<double> x, const Formula& formula) {
 
 TEST(Gelu, MatchesTheReferenceInBothFormsForwardAndBackward) {
   Workers workers(2);
-  for (const std::int64_t count : kCounts) {
+  for (const std::int64_t count : kElementCounts) {
     for (const DType dtype : kBothTypes) {
       for (const GeluForm form : {GeluForm::kTanh, GeluForm::kErf}) {
         const bool tanh = form == GeluForm::kTanh;
@@ -88,7 +86,7 @@ TEST(SwiGlu, MatchesTheReferenceForwardAndBackwardInPlace) {
 
 TEST(Add, AddsInPlace) {
   Workers workers(2);
-  for (const std::int64_t count : kCounts) {
+  for (const std::int64_t count : kElementCounts) {
     for (const DType dtype : kBothTypes) {
       Tensor a(1, count, dtype);
       Tensor b(1, count, dtype);
@@ -106,7 +104,7 @@ TEST(Add, AddsInPlace) {
 
 TEST(Cast, RoundsToNearestEvenAndWidensExactly) {
   Workers workers(2);
-  for (const std::int64_t count : kCounts) {
+  for (const std::int64_t count : kElementCounts) {
     Tensor wide(1, count);
     Tensor narrow(1, count, DType::kBFloat16);
     Tensor back(1, count);

@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include "devices/base/error.h"
+#include "devices/storage.h"
 #include "offload/builder.h"
+#include "offload/placement_search.h"
 #include "offload/plan.h"
 #include "offload/simulate.h"
 #include "tests/support/matrix_workload.h"
@@ -33,6 +35,33 @@ TEST(Search, StaysWithinEveryLimit) {
       EXPECT_LE(plan_of(result).tiers[index_of(tier)].peak, limits.capacity[index_of(tier)]);
     }
   }
+}
+
+// 8 bytes of RAM for each page on storage: a limit of the host that leaves no room for them
+// gives another plan, or none.
+TEST(Search, CountsTheChecksumsOfStorage) {
+  const Model unchecked = matrix_model({.blocks = 6, .width = 128, .vocabulary = 256}, 8);
+  Model model;
+  model.workload = [&](std::int64_t sequences) {
+    Workload workload = unchecked.workload(sequences);
+    workload.checks_storage = true;
+    return workload;
+  };
+  PlanRequest request{.global_batch = 8};
+  request.states.assign(model.workload(1).flats.size(), Tier::kStorage);
+  const TierLimits limits = limits_of(20'000'000, 20'000'000, 100'000'000);
+  const PlanResult result = make_plan(model, request, limits, test_machine());
+  const Plan& plan = plan_of(result);
+  const TierUse& host = plan.tiers[index_of(Tier::kHost)];
+  const Bytes stored = plan.program.extent[index_of(Tier::kStorage)];
+  ASSERT_GT(stored.value, 4096);
+  EXPECT_EQ(host.peak, plan.program.extent[index_of(Tier::kHost)] + checksum_table(stored));
+  EXPECT_EQ(plan.program.storage_checksums, checksum_table(stored));
+  TierLimits tight = limits;
+  tight.capacity[index_of(Tier::kHost)] = host.peak;
+  EXPECT_LE(missing_bytes(plan.program, tight)[index_of(Tier::kHost)], Bytes{0});
+  tight.capacity[index_of(Tier::kHost)] = host.peak - Bytes{8};
+  EXPECT_EQ(missing_bytes(plan.program, tight)[index_of(Tier::kHost)], Bytes{8});
 }
 
 // Homes are filled greedily, so a step may lose a few percent here and there.

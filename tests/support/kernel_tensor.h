@@ -21,6 +21,9 @@
 
 namespace sluice {
 
+// Numbers of elements at which kernels that go over elements are tested.
+inline constexpr std::int64_t kElementCounts[] = {0, 1, 15, 33, 20000};
+
 class Tensor {
  public:
   static constexpr std::int64_t kGuard = 64;  // elements before and behind

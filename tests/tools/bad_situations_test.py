@@ -12,18 +12,10 @@ import subprocess
 import time
 import unittest
 
-import cli_test
-from cli_test import BINARY
+from command import BINARY, Folder
 
 
-class Situation(cli_test.Folder):
-    def refused(self, done, code, *parts):
-        self.assertEqual(done.returncode, code, done.stderr)
-        last = done.stderr.strip().splitlines()[-1]
-        self.assertTrue(last.startswith("sluice: "), done.stderr)
-        for part in parts:
-            self.assertIn(part, last)
-
+class Situation(Folder):
     def as_child(self, words, prepare, **options):
         environment = dict(os.environ, XDG_CACHE_HOME=str(self.path / "cache"))
         return subprocess.run([BINARY, *map(str, words)], cwd=self.path, env=environment,

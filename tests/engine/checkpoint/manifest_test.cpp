@@ -2,8 +2,6 @@
 // SPDX-FileCopyrightText: The Sluice developers
 #include "engine/checkpoint/manifest.h"
 
-#include <xxhash.h>
-
 #include <cmath>
 #include <random>
 
@@ -42,11 +40,14 @@ std::string resealed(std::string text, const std::string& from, const std::strin
   EXPECT_NE(at, std::string::npos) << from;
   text.replace(at, from.size(), to);
   text.resize(text.rfind(",\"checksum\":"));
-  const std::uint64_t sum = XXH3_64bits(text.data(), text.size());
-  char tail[48];
-  std::snprintf(tail, sizeof(tail), ",\"checksum\":\"%016llx\"}\n",
-                static_cast<unsigned long long>(sum));
-  return text + tail;
+  return text + manifest_tail(text);
+}
+
+// Four bytes of model.safetensors.
+std::string tensor(const std::string& name, int offset) {
+  return R"({"file":"model.safetensors","name":")" + name +
+         R"(","dtype":"F32","shape":[1],"offset":)" + std::to_string(offset) +
+         R"(,"bytes":4,"checksums":"0000000000000001"})";
 }
 
 TEST(Manifest, IsReadAsItWasWritten) {
@@ -85,6 +86,12 @@ TEST(Manifest, WhatNoCheckpointHoldsIsRefused) {
       {"[1024,1024]", "[4611686018427387904,4,4]", "shape"},
       {"\"offset\":96", "\"offset\":97", "within"},
       {"\"offset\":96", "\"offset\":9223372036854775807", "within"},
+      {"\"step\":120", "\"step\":120,\"step\":120", "step"},
+      {"\"step\":120", "\"x\":" + std::string(65, '[') + std::string(65, ']') + ",\"step\":1",
+       "64"},
+      {"\"config.json\"", "\"model.safetensors\"", "twice"},
+      {"\"tensors\":[", "\"tensors\":[" + tensor("a.weight", 0) + ",", "a.weight is there twice"},
+      {"\"tensors\":[", "\"tensors\":[" + tensor("b", 96) + ",", "a.weight overlaps"},
       {"\"F32\"", "\"F64\"", "dtype"},
       {"\"0000000000001234\"", "\"00000000000012\"", "checksums"},
       {"\"0000000000001234\"", "\"000000000000123x\"", "hex"}};

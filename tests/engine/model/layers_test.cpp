@@ -22,7 +22,7 @@
 namespace sluice {
 namespace {
 
-constexpr std::int64_t kLength = 11;
+constexpr std::int64_t kTokens = 11;
 constexpr std::int64_t kBatch = 4;
 
 // Width 24 leaves gaps between all tensors, so that q, k, v cannot be one matrix; width
@@ -37,7 +37,7 @@ ModelShape tiny(Family family, std::int64_t width) {
           .head_width = width / 4,
           .ffn_width = 40,
           .vocabulary = 29,
-          .context = kLength + 2,
+          .context = kTokens + 2,
           .tied = gpt2,
           .qkv_bias = !gpt2,
           .init_std = 0.2F};
@@ -51,7 +51,7 @@ Tokens some_tokens() {
   std::mt19937 random(5);
   std::uniform_int_distribution<std::int32_t> token(0, 28);
   Tokens tokens;
-  for (std::int64_t i = 0; i < kBatch * kLength; ++i) {
+  for (std::int64_t i = 0; i < kBatch * kTokens; ++i) {
     tokens.ids.push_back(token(random));
     tokens.targets.push_back(i % 7 == 3 ? -1 : token(random));
   }
@@ -61,7 +61,7 @@ Tokens some_tokens() {
 std::unique_ptr<ResidentTrainer> trainer_of(const ModelShape& shape, std::int64_t micro_batch,
                                             DType dtype = DType::kFloat32) {
   auto trainer = std::make_unique<ResidentTrainer>(
-      make_model(shape, {.dtype = dtype, .global_batch = kBatch, .length = kLength}), micro_batch,
+      make_model(shape, {.dtype = dtype, .global_batch = kBatch, .length = kTokens}), micro_batch,
       /*threads=*/2);
   for (std::size_t f = 0; f < trainer->workload().flats.size(); ++f) {
     std::vector<float> values(static_cast<std::size_t>(trainer->workload().flats[f].count));
@@ -155,8 +155,8 @@ TEST_P(Layers, ForwardLossIsThatOfBackward) {
 // Asked for the loss of one target at each last position, and for the logits there.
 TEST_P(Layers, LogitsAreThoseThatTheLossIsMadeOf) {
   Tokens tokens = some_tokens();
-  for (std::int64_t i = 0; i < kBatch * kLength; ++i) {
-    tokens.targets[static_cast<std::size_t>(i)] = i % kLength == kLength - 1 ? 17 : -1;
+  for (std::int64_t i = 0; i < kBatch * kTokens; ++i) {
+    tokens.targets[static_cast<std::size_t>(i)] = i % kTokens == kTokens - 1 ? 17 : -1;
   }
   const auto trainer = trainer_of(shape(), kBatch);
   std::vector<float> logits;

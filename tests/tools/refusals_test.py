@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+# SPDX-FileCopyrightText: The Sluice developers
+"""What the `sluice` command refuses: one line, the documented exit code, nothing left behind."""
+
+import os
+import resource
+import shutil
+import time
+import unittest
+
+from command import CONFIG, Folder, gpt2_folder
+
+
+class Refusals(Folder):
+    def check(self, words, code, *parts):
+        before = {p for p in self.path.rglob("*") if "cache" not in p.parts}
+        start = time.monotonic()
+        done = self.sluice(*words)
+        self.assertLess(time.monotonic() - start, 20)
+        self.refused(done, code, *parts)
+        after = {p for p in self.path.rglob("*") if "cache" not in p.parts}
+        self.assertEqual(before, after, "something was left behind")
+
+    def test_config_and_usage(self):
+        self.write("typo.toml", CONFIG.replace("width = 64", "widht = 64"))
+        self.check(["train", "typo.toml"], 2, "widht", "width", "typo.toml:5")
+        self.check(["train", "none.toml"], 2, "none.toml")
+        self.check(["train", "run.toml", "--model.layers", "many"], 2, "layers")
+        self.check(["train", "run.toml", "--train.global_batch", "0"], 2, "global_batch")
+        self.check(["train", "run.toml", "--model.heads", "7"], 2, "heads")
+        self.check(["frobnicate"], 2)
+        self.check(["train", "run.toml", "--no-such-flag"], 2)
+        self.check(["train", "run.toml", "--machine", "none.toml"], 6, "none.toml")
+
+    def test_does_not_fit(self):
+        self.check(["train", "run.toml", "--limits.device", "16KiB"], 3, "device", "bytes",
+                   "--limits.device")
+        self.check(["train", "run.toml", "--limits.device", "4000GiB"], 3, "limits.device")
+        self.check(["plan", "run.toml", "--limits.device", "16KiB"], 3, "device")
+        self.check(["train", "run.toml", "--limits.device", "1MiB", "--limits.host", "256KiB",
+                    "--limits.storage", "64KiB"], 3)
+
+    def test_data(self):
+        self.write("empty.txt", "")
+        self.write("short.txt", "too short")
+        self.write("bad.bin", "not a shard")
+        for name in ("missing.txt", "empty.txt", "short.txt"):
+            self.check(["train", "run.toml", "--data.train", f'["{name}"]'], 4)
+        self.check(["train", "run.toml", "--data.train", '["bad.bin"]', "--model.vocab", 300], 4,
+                   "bad.bin")
+        self.check(["eval", "nowhere"], 2)
+        self.check(["generate", "nowhere"], 4, "nowhere")
+
+    def test_models(self):
+        gpt2_folder(self.path / "hub")
+        words = ["train", "--model.path", "hub", "--data.train", '["text.txt"]', "--data.seq_len",
+                 16, "--train.steps", 1]
+        self.check([*words, "--model.layers", 2], 2, "model.layers is 2", "config.json has 1")
+        path = self.path / "hub" / "model.safetensors"
+        os.truncate(path, path.stat().st_size - 4)
+        self.check(words, 4, "model.safetensors", "the file has")
+        self.check(["eval", "hub", "--data", "text.txt"], 4, "model.safetensors")
+        self.check(["export", "hub", "--out", "out"], 4, "model.safetensors")
+        self.write("hub/config.json", "{")
+        self.check(words, 4, "config.json", "not JSON")
+
+    def test_exports(self):
+        gpt2_folder(self.path / "hub")
+        self.check(["export", "hub", "--out", "hub"], 2, "hub", "--overwrite")
+        (self.path / "mine").mkdir()
+        self.write("mine/letter.txt", "dear")
+        self.check(["export", "hub", "--out", "mine", "--overwrite"], 2, "mine", "no model folder")
+        self.check(["export", "hub", "--out", "nowhere/out"], 6, "nowhere")
+        self.check(["export", "hub", "--out", "out", "--dtype", "fp8"], 2, "--dtype fp8")
+        self.check(["export", "hub"], 2, "--out")
+        (self.path / "hub" / "merges.txt").symlink_to(self.path / "text.txt")
+        self.check(["export", "hub", "--out", "out"], 4, "merges.txt", "symbolic link")
+
+    def test_storage(self):
+        words = ["train", "run.toml", "--place.optimizer", "storage", "--limits.storage_path"]
+        self.check([*words, "/dev/shm"], 6, "tmpfs")
+        self.check([*words, self.path / "nowhere"], 6, "nowhere")
+        self.check([*words, self.path / "text.txt"], 6, "text.txt")
+
+    def test_a_run_directory_is_not_taken_twice(self):
+        self.assertEqual(self.sluice("train", "run.toml", "--train.steps", 1).returncode, 0)
+        self.check(["train", "run.toml"], 2, "--overwrite")
+        shutil.rmtree(self.path / "runs/run/checkpoints")
+        self.check(["train", "run.toml", "--resume"], 6, "checkpoint")
+        done = self.sluice("train", "run.toml", "--train.steps", 1, "--overwrite")
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_numbers_that_are_not_finite(self):
+        done = self.sluice("train", "run.toml", "--optimizer.lr", "1e30", "--train.steps", 20,
+                           "--schedule.kind", "constant")
+        self.assertEqual(done.returncode, 5, done.stderr)
+        self.assertFalse((self.path / "runs/run/model").exists())
+
+
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    unittest.main()

@@ -13,6 +13,8 @@
 #include <cerrno>
 #include <vector>
 
+#include "devices/storage/retries.h"
+
 namespace sluice {
 namespace {
 
@@ -32,14 +34,26 @@ bool fails(FileCall call, const fs::path& path) {
   return error != 0;
 }
 
+// Makes a call until it was not interrupted, or too often; errno is the last one's.
+template <typename Call>
+std::int64_t repeated(Call call) {
+  Retries retries;
+  for (;;) {
+    const std::int64_t result = call();
+    if (result >= 0 || (errno != EINTR && errno != EAGAIN) || !retries.again(errno)) return result;
+  }
+}
+
 template <typename Write>
 std::int64_t write_part(const fs::path& path, std::span<const std::byte> bytes, Write write) {
-  const FileFaults::Outcome outcome = outcome_of(FileCall::kWrite, path);
-  if (outcome.error != 0) {
-    errno = outcome.error;
-    return -1;
-  }
-  return write(bytes.data(), std::min(bytes.size(), outcome.most));
+  return repeated([&]() -> std::int64_t {
+    const FileFaults::Outcome outcome = outcome_of(FileCall::kWrite, path);
+    if (outcome.error != 0) {
+      errno = outcome.error;
+      return -1;
+    }
+    return write(bytes.data(), std::min(bytes.size(), outcome.most));
+  });
 }
 
 }  // namespace
@@ -54,13 +68,15 @@ void set_file_faults(FileFaults* asked) { faults.store(asked, std::memory_order_
 
 int open_for_writing(const fs::path& path, int flags) {
   if (fails(FileCall::kOpen, path)) return -1;
-  return ::open(path.c_str(), flags | O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+  return ::open(path.c_str(), flags | O_WRONLY | O_CREAT | O_CLOEXEC, 0640);
 }
 
 int reserve_room(int descriptor, const fs::path& path, Bytes size) {
-  if (fails(FileCall::kReserve, path)) return -1;
-  if (::fallocate(descriptor, 0, 0, size.value) == 0) return 0;
-  return errno == EOPNOTSUPP ? ::ftruncate(descriptor, size.value) : -1;
+  return static_cast<int>(repeated([&] {
+    if (fails(FileCall::kReserve, path)) return -1;
+    if (::fallocate(descriptor, 0, 0, size.value) == 0) return 0;
+    return errno == EOPNOTSUPP ? ::ftruncate(descriptor, size.value) : -1;
+  }));
 }
 
 std::int64_t write_some(int descriptor, const fs::path& path, std::span<const std::byte> bytes) {

@@ -6,7 +6,9 @@
 // and metrics go through them, so a test can count them and let each one fail, be cut
 // short, or be the last that the process made. (The swap file has its own; see storage.h.)
 //
-// Each does what the call of its name does, and returns what it returns, with errno.
+// Each does what the call of its name does, and returns what it returns, with errno. Writes
+// and reservations that were interrupted are made again; a sync never is. Files are 0640 less
+// the umask.
 // Threads  any.
 
 #include <cstddef>

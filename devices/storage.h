@@ -49,6 +49,11 @@ class Storage {
 
   // Returns when all completed writes would survive a power cut.
   virtual void sync() = 0;
+
+  // Memory that most transfers will use, worth keeping mapped for them (io_uring's registered
+  // buffers) where RLIMIT_MEMLOCK allows it. Once, before the first transfer; the caller keeps
+  // it until the Storage is gone.
+  virtual void lend(std::span<std::byte> /*memory*/) {}
 };
 
 enum class StorageBackend : std::uint8_t { kAuto, kUring, kThreads };
@@ -57,9 +62,8 @@ struct StorageOptions {
   std::filesystem::path folder;  // must exist; the file gets a name of its own inside
   Bytes size = {};               // reserved on disk at once
   StorageBackend backend = StorageBackend::kAuto;
-  bool checksum = false;                 // of each page, when it is written and when it is read
-  int depth = 16;                        // blocks in flight
-  std::span<std::byte> registered = {};  // memory worth registering with io_uring, or none
+  bool checksum = false;  // of each page, when it is written and when it is read
+  int depth = 16;         // blocks in flight
 };
 
 // RAM that the checksums of a storage of `size` bytes take.

@@ -88,11 +88,9 @@ StorageRates measure_storage(const std::filesystem::path& folder, Bytes most, bo
   if (there) size = std::min(size, Bytes{free_space(folder).value / 2});
   size = std::max(Bytes{size.value / kBlock.value * kBlock.value}, kBlock);
   HostArena memory({.size = kBlock * kDepth});
-  const auto storage = open_storage({.folder = folder,
-                                     .size = size,
-                                     .backend = backend,
-                                     .depth = kDepth,
-                                     .registered = {memory.base(), count(memory.size())}});
+  const auto storage =
+      open_storage({.folder = folder, .size = size, .backend = backend, .depth = kDepth});
+  storage->lend({memory.base(), count(memory.size())});
   StorageRates rates{.read = {}, .write = {}, .block = kBlock, .depth = kDepth};
   // The first write also turns reserved blocks into written ones: training pays
   // that once, so it does not count.

@@ -88,6 +88,7 @@ class CheckedStorage final : public Storage, private Storage::Listener {
   }
 
   void sync() override { inner_->sync(); }
+  void lend(std::span<std::byte> memory) override { inner_->lend(memory); }
 
  private:
   struct Read {

@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 #include <liburing.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -25,6 +27,12 @@ namespace {
 constexpr std::uint64_t kStop = ~std::uint64_t{0};
 constexpr std::size_t kRegisteredPiece = std::size_t{1} << 30;  // the kernel's limit
 
+// Whether RLIMIT_MEMLOCK lets this process pin `size` bytes.
+bool may_lock(std::size_t size) {
+  rlimit limit{};
+  return ::geteuid() == 0 || ::getrlimit(RLIMIT_MEMLOCK, &limit) != 0 || limit.rlim_cur >= size;
+}
+
 // An initialised ring, with buffers registered where that was possible.
 class Ring {
  public:
@@ -36,6 +44,8 @@ class Ring {
   Ring& operator=(const Ring&) = delete;
 
   int status() const { return status_; }  // 0 or a negative errno
+  // Linux 5.11: waits with a time limit do not touch the submission side.
+  bool waits_with_limit() const { return (ring_.features & IORING_FEAT_EXT_ARG) != 0; }
   io_uring& get() { return ring_; }
 
  private:
@@ -45,11 +55,9 @@ class Ring {
 
 class UringStorage final : public Storage {
  public:
-  UringStorage(std::unique_ptr<SwapFile> file, std::unique_ptr<Ring> ring,
-               const StorageOptions& options, std::size_t depth)
+  UringStorage(std::unique_ptr<SwapFile> file, std::unique_ptr<Ring> ring, std::size_t depth)
       : file_(std::move(file)), ring_(std::move(ring)), slots_(depth) {
     for (std::size_t i = 0; i < depth; ++i) idle_.push_back(i);
-    register_buffers(options.registered);
     reaper_ = std::thread([this] { reap(); });
   }
   ~UringStorage() override;
@@ -80,6 +88,7 @@ class UringStorage final : public Storage {
     pump();
   }
   void sync() override { file_->sync(); }
+  void lend(std::span<std::byte> memory) override;
 
  private:
   // A block in flight. `left` shrinks when the kernel moves less than asked.
@@ -87,14 +96,18 @@ class UringStorage final : public Storage {
     Block block;
     Block left;
     Retries retries;
+    bool busy = false;
   };
 
-  void register_buffers(std::span<std::byte> memory);
   void pump();                      // submits what there is room for
   void prepare(std::size_t index);  // mutex_ held
   void submit();                    // mutex_ held
   void reap();                      // body of the thread
+  bool stop_at(const io_uring_cqe& entry);
   void settle(std::size_t index, int result);
+  bool broken();
+  void break_ring(int error_number);
+  void fail_blocks();
 
   std::unique_ptr<SwapFile> file_;
   std::unique_ptr<Ring> ring_;
@@ -104,6 +117,7 @@ class UringStorage final : public Storage {
   std::mutex mutex_;  // the submission side of the ring, and:
   std::vector<Slot> slots_;
   std::vector<std::size_t> idle_;  // slots
+  int broken_ = 0;                 // the errno with which the ring ended: every block fails
 
   std::thread reaper_;  // owns the completion side
 };
@@ -112,17 +126,23 @@ UringStorage::~UringStorage() {
   queue_.drain();
   {
     const std::lock_guard lock(mutex_);
-    io_uring_sqe* entry = io_uring_get_sqe(&ring_->get());
-    SLUICE_CHECK(entry != nullptr);
-    io_uring_prep_nop(entry);
-    io_uring_sqe_set_data64(entry, kStop);
-    submit();
+    if (broken_ == 0) {
+      io_uring_sqe* entry = io_uring_get_sqe(&ring_->get());
+      SLUICE_CHECK(entry != nullptr);
+      io_uring_prep_nop(entry);
+      io_uring_sqe_set_data64(entry, kStop);
+      submit();
+    }
   }
   reaper_.join();
 }
 
-void UringStorage::register_buffers(std::span<std::byte> memory) {
-  if (memory.empty()) return;
+void UringStorage::lend(std::span<std::byte> memory) {
+  const std::lock_guard lock(mutex_);
+  SLUICE_CHECK(pieces_.empty() && idle_.size() == slots_.size());
+  if (memory.empty() || !may_lock(memory.size())) {
+    return;
+  }
   std::vector<iovec> vectors;
   for (std::size_t first = 0; first < memory.size(); first += kRegisteredPiece) {
     const auto piece = memory.subspan(first, std::min(kRegisteredPiece, memory.size() - first));
@@ -140,18 +160,21 @@ void UringStorage::register_buffers(std::span<std::byte> memory) {
 }
 
 void UringStorage::pump() {
-  const std::lock_guard lock(mutex_);
-  bool any = false;
-  while (!idle_.empty()) {
-    const std::optional<Block> block = queue_.try_take();
-    if (!block) break;
-    const std::size_t index = idle_.back();
-    idle_.pop_back();
-    slots_[index] = {*block, *block, {}};
-    prepare(index);
-    any = true;
+  {
+    const std::lock_guard lock(mutex_);
+    bool any = false;
+    while (broken_ == 0 && !idle_.empty()) {
+      const std::optional<Block> block = queue_.try_take();
+      if (!block) break;
+      const std::size_t index = idle_.back();
+      idle_.pop_back();
+      slots_[index] = {.block = *block, .left = *block, .retries = {}, .busy = true};
+      prepare(index);
+      any = true;
+    }
+    if (any) submit();
   }
-  if (any) submit();
+  fail_blocks();
 }
 
 void UringStorage::prepare(std::size_t index) {
@@ -180,41 +203,87 @@ void UringStorage::submit() {
   Retries retries;
   while (io_uring_sq_ready(&ring_->get()) > 0) {
     const int status = io_uring_submit(&ring_->get());
-    // Anything else is a misuse of the ring, or a kernel that takes nothing any more.
-    SLUICE_CHECK(status >= 0 || retries.again(-status));
+    if (status >= 0 || retries.again(-status)) continue;
+    broken_ = -status;  // the kernel takes nothing any more
+    return;
   }
 }
 
 void UringStorage::reap() {
-  for (bool stopping = false; !stopping;) {
+  __kernel_timespec limit{.tv_sec = 0, .tv_nsec = 200'000'000};  // to see that the ring broke
+  Retries retries;
+  while (!broken()) {
     io_uring_cqe* entry = nullptr;
-    const int status = io_uring_wait_cqe(&ring_->get(), &entry);
-    if (status == -EINTR || status == -EAGAIN) continue;
-    SLUICE_CHECK(status == 0);
-    const std::uint64_t data = io_uring_cqe_get_data64(entry);
-    const int result = entry->res;
-    io_uring_cqe_seen(&ring_->get(), entry);
-    stopping = data == kStop;
-    if (!stopping) settle(data, result);
+    const int status = io_uring_wait_cqe_timeout(&ring_->get(), &entry, &limit);
+    if (status == 0) {
+      retries = {};
+      if (stop_at(*entry)) return;
+    } else if (status != -ETIME && !retries.again(-status)) {
+      break_ring(-status);
+    }
+  }
+  fail_blocks();
+}
+
+// Handles a completion; true for the one that ends the thread.
+bool UringStorage::stop_at(const io_uring_cqe& entry) {
+  const std::uint64_t data = io_uring_cqe_get_data64(&entry);
+  const int result = entry.res;
+  io_uring_cq_advance(&ring_->get(), 1);
+  if (data != kStop) settle(data, result);
+  return data == kStop;
+}
+
+bool UringStorage::broken() {
+  const std::lock_guard lock(mutex_);
+  return broken_ != 0;
+}
+
+void UringStorage::break_ring(int error_number) {
+  const std::lock_guard lock(mutex_);
+  broken_ = error_number;
+}
+
+// Of a broken ring: ends the blocks in flight and those not yet taken, with its error.
+void UringStorage::fail_blocks() {
+  for (;;) {
+    std::unique_lock lock(mutex_);
+    if (broken_ == 0) return;
+    std::optional<Block> block = queue_.try_take();
+    const auto slot =
+        std::find_if(slots_.begin(), slots_.end(), [](const Slot& s) { return s.busy; });
+    if (!block && slot == slots_.end()) return;
+    if (!block) {
+      block = slot->block;
+      slot->busy = false;
+    }
+    const int error = broken_;
+    lock.unlock();
+    queue_.finish(*block, block_error(*file_, *block, error));
   }
 }
 
 void UringStorage::settle(std::size_t index, int result) {
   std::unique_lock lock(mutex_);
   Slot& slot = slots_[index];
+  if (!slot.busy) return;  // failed with the ring
   const bool again = result < 0 && slot.retries.again(-result);
   // The rest of a short transfer must start aligned; a crumb is moved once more.
   const std::int64_t moved =
       result > 0 ? result - result % static_cast<int>(SwapFile::kAlignment.value) : 0;
-  if (again || (moved > 0 && moved < slot.left.size)) {
+  const bool more = again || (moved > 0 && moved < slot.left.size);
+  if (more && broken_ == 0) {
     slot.left.advance(moved);
     prepare(index);
     submit();
-    return;
+    lock.unlock();
+    return fail_blocks();
   }
   const Block block = slot.block;
-  std::exception_ptr error =
-      moved > 0 ? nullptr : block_error(*file_, slot.left, result < 0 ? -result : 0);
+  slot.busy = false;
+  std::exception_ptr error;
+  if (more) error = block_error(*file_, slot.left, broken_);
+  if (moved <= 0) error = block_error(*file_, slot.left, result < 0 ? -result : 0);
   idle_.push_back(index);
   lock.unlock();
   pump();  // keep the drive busy first
@@ -233,7 +302,11 @@ std::unique_ptr<Storage> open_uring_storage(std::unique_ptr<SwapFile>& file,
     refusal = with_errno("io_uring_queue_init", -ring->status());
     return nullptr;
   }
-  return std::make_unique<UringStorage>(std::move(file), std::move(ring), options, depth);
+  if (!ring->waits_with_limit()) {
+    refusal = "this kernel's is older than Linux 5.11";
+    return nullptr;
+  }
+  return std::make_unique<UringStorage>(std::move(file), std::move(ring), depth);
 }
 
 }  // namespace sluice

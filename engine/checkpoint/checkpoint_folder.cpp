@@ -79,15 +79,27 @@ void remove_leftovers(const fs::path& folder) {
   for (const fs::path& path : left) remove_path(path);
 }
 
-void prune_checkpoints(const fs::path& folder, std::int64_t keep, std::int64_t newest,
-                       const std::set<std::int64_t>& unsound) {
+std::string prune_checkpoints(const fs::path& folder, std::int64_t keep, std::int64_t newest,
+                              KnownCheckpoints& known) {
   std::int64_t left = std::max<std::int64_t>(keep, 2);
+  std::string damage;
   for (const FoundCheckpoint& checkpoint : find_checkpoints(folder)) {
-    if (checkpoint.step > newest || unsound.count(checkpoint.step) > 0) continue;
+    if (checkpoint.step > newest || known.unsound.count(checkpoint.step) > 0) continue;
+    if (left > 0 && known.sound.count(checkpoint.step) == 0) {
+      try {
+        CheckpointReader(checkpoint.path).verify();
+      } catch (const Error& error) {
+        known.unsound.insert(checkpoint.step);
+        damage = error.what();
+        continue;
+      }
+      known.sound.insert(checkpoint.step);
+    }
     if (left > 0) {
-      if (looks_whole(checkpoint.path)) --left;
+      --left;
       continue;
     }
+    known.sound.erase(checkpoint.step);
     const fs::path old = folder / ("." + checkpoint.path.filename().string() + ".old");
     remove_path(old);
     if (rename_path(checkpoint.path, old) != 0) {
@@ -96,6 +108,7 @@ void prune_checkpoints(const fs::path& folder, std::int64_t keep, std::int64_t n
     }
     remove_path(old);
   }
+  return damage;
 }
 
 std::optional<fs::path> newest_checkpoint(const fs::path& folder) {

@@ -33,11 +33,18 @@ std::vector<FoundCheckpoint> find_checkpoints(const std::filesystem::path& folde
 // What killed runs left. Errors: kIo.
 void remove_leftovers(const std::filesystem::path& folder);
 
-// Removes all but the newest `keep`, and never the last two, of those with a good manifest
-// and files of the right size. Steps behind `newest` and those in `unsound` do not count and
-// are not touched. Each vanishes at once: it loses its name before its files. Errors: kIo.
-void prune_checkpoints(const std::filesystem::path& folder, std::int64_t keep, std::int64_t newest,
-                       const std::set<std::int64_t>& unsound);
+// What is known of checkpoints' bytes, by step.
+struct KnownCheckpoints {
+  std::set<std::int64_t> sound;
+  std::set<std::int64_t> unsound;
+};
+
+// Removes all but the newest `keep`, and never the last two, of those that are sound: what is
+// not known is read to its last byte, and then is. Steps behind `newest` and unsound ones do
+// not count and are not touched. Each vanishes at once: it loses its name before its files.
+// Returns what is wrong with one that was found unsound, or nothing. Errors: kIo.
+std::string prune_checkpoints(const std::filesystem::path& folder, std::int64_t keep,
+                              std::int64_t newest, KnownCheckpoints& known);
 
 // Of a run directory's checkpoints/: the newest with a good manifest; for MODEL arguments.
 std::optional<std::filesystem::path> newest_checkpoint(const std::filesystem::path& folder);

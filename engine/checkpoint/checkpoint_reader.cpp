@@ -177,6 +177,10 @@ void CheckpointReader::load(const Workload& workload, StateAccess& state) const 
   }
 }
 
+void CheckpointReader::verify() const {
+  for (const StatePart part : kSavedParts) verify(part);
+}
+
 void CheckpointReader::verify(StatePart part) const {
   Chunks chunks(*this, part);
   for (const ManifestTensor& tensor : manifest_.tensors) {

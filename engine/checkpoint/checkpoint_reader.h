@@ -32,6 +32,7 @@ class CheckpointReader {
 
   // Sums every chunk of one part. What load() does, without a model.
   void verify(StatePart part) const;
+  void verify() const;  // all parts
 
  private:
   class Chunks;

@@ -5,12 +5,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "devices/accelerator.h"
 #include "devices/base/error.h"
 #include "devices/base/format.h"
 #include "devices/storage/file_system.h"
-#include "engine/checkpoint/checkpoint_folder.h"
 
 namespace sluice {
 
@@ -19,7 +19,8 @@ CheckpointSaver::CheckpointSaver(const Workload& workload, SaverOptions options)
       options_(std::move(options)),
       layout_(checkpoint_layout(workload)),
       logged_(options_.newest),
-      newest_(options_.newest) {}
+      newest_(options_.newest),
+      known_{.sound = {}, .unsound = options_.unsound} {}
 
 CheckpointSaver::~CheckpointSaver() {
   if (committing_.joinable()) committing_.join();
@@ -125,7 +126,9 @@ void CheckpointSaver::commit() {
   writer_.reset();
   if (saved.failure.empty()) {
     try {
-      prune_checkpoints(options_.folder, options_.keep, step_, options_.unsound);
+      known_.unsound.erase(step_);  // written again
+      known_.sound.insert(step_);
+      saved.not_pruned = prune_checkpoints(options_.folder, options_.keep, step_, known_);
     } catch (const std::exception& error) {
       saved.not_pruned = error.what();
     }
@@ -134,10 +137,7 @@ void CheckpointSaver::commit() {
   const std::lock_guard lock(mutex_);
   saved.pause = pause_;
   saved.late = late_;
-  if (saved.failure.empty()) {
-    newest_ = step_;
-    options_.unsound.erase(step_);  // written again
-  }
+  if (saved.failure.empty()) newest_ = step_;
   finished_.push_back(std::move(saved));
   phase_ = Phase::kIdle;
   idle_.notify_all();
@@ -180,7 +180,17 @@ std::vector<SavedCheckpoint> CheckpointSaver::take_finished() {
   std::vector<SavedCheckpoint> ended(std::make_move_iterator(finished_.begin()),
                                      std::make_move_iterator(finished_.end()));
   finished_.clear();  // what was reserved for the one in flight stays
+  for (SavedCheckpoint& saved : ended) save_less_often(saved);
   return ended;
+}
+
+// With the mutex held. Twice as rarely at most: one slow step is not yet a slow disk.
+void CheckpointSaver::save_less_often(SavedCheckpoint& saved) {
+  if (options_.most_cost <= 0 || usual_seconds_ <= 0) return;
+  const double fair = saved.pause.count() / (options_.most_cost * usual_seconds_);
+  if (fair <= static_cast<double>(options_.every)) return;
+  options_.every = std::min(2 * options_.every, static_cast<std::int64_t>(std::ceil(fair)));
+  saved.next_every = options_.every;
 }
 
 std::int64_t CheckpointSaver::newest() const {

@@ -21,6 +21,7 @@
 #include <thread>
 #include <vector>
 
+#include "engine/checkpoint/checkpoint_folder.h"
 #include "engine/checkpoint/checkpoint_writer.h"
 #include "offload/state_access.h"
 
@@ -29,6 +30,7 @@ namespace sluice {
 struct SaverOptions {
   std::filesystem::path folder;  // checkpoints/ of the run
   std::int64_t every = 1;        // steps
+  double most_cost = 0;          // share of the time, above which `every` grows; 0: it stays
   std::int64_t last = 0;         // step that is saved whatever `every` says; 0: none
   std::int64_t keep = 2;
   bool digests = false;            // each step has one, and a checkpoint waits for it
@@ -43,11 +45,12 @@ struct SavedCheckpoint {
   std::int64_t step = 0;
   std::filesystem::path path;
   Bytes size;
-  Seconds write_time{};    // from the first byte to the name
-  Seconds pause{};         // by which steps were longer meanwhile
-  std::int64_t late = 0;   // steps it had to wait for the one before it
-  std::string failure;     // not empty: it is not there
-  std::string not_pruned;  // not empty: why older ones could not be removed
+  Seconds write_time{};         // from the first byte to the name
+  Seconds pause{};              // by which steps were longer meanwhile
+  std::int64_t late = 0;        // steps it had to wait for the one before it
+  std::string failure;          // not empty: it is not there
+  std::string not_pruned;       // not empty: why older ones were not removed
+  std::int64_t next_every = 0;  // not 0: it held training up too long, and they are rarer now
 };
 
 class CheckpointSaver final : public StateSink {
@@ -89,6 +92,7 @@ class CheckpointSaver final : public StateSink {
   enum class Phase : std::uint8_t { kIdle, kSaving, kCommitting };
 
   void begin(std::int64_t step);
+  void save_less_often(SavedCheckpoint& saved);
   void start_writer();
   void commit_when_known();
   void commit();
@@ -116,6 +120,7 @@ class CheckpointSaver final : public StateSink {
   std::unique_ptr<CheckpointWriter> writer_;
   std::string failure_;
   Seconds started_{};
+  KnownCheckpoints known_;
   std::thread committing_;
 };
 

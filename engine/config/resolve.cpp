@@ -8,6 +8,7 @@
 
 #include "devices/base/error.h"
 #include "engine/config/keys.h"
+#include "engine/data/token_files.h"
 #include "engine/files/model_json.h"
 
 namespace sluice {
@@ -112,11 +113,8 @@ void check_shape(const ModelShape& shape) {
 
 void check_data(const RunConfig& config) {
   const ModelShape& shape = config.model.shape;
-  if (is_bytes(config.data) && shape.vocabulary < 256) {
-    throw Error(ErrorKind::kData,
-                fmt::format("model.vocab is {}, but a byte may be 255: set it to at least 256",
-                            shape.vocabulary));
-  }
+  const bool none = config.data.train.empty() && config.data.val.empty();
+  if (!none && is_bytes(config.data)) check_bytes_fit(shape.vocabulary);
   if (shape.window > 0 && config.data.seq_len > shape.window) {
     refuse(fmt::format(
         "data.seq_len {} is longer than the sliding_window {} of {}: longer sequences are not "

@@ -94,4 +94,11 @@ TokenFiles find_token_files(const std::vector<std::string>& entries,
   return files;
 }
 
+void check_bytes_fit(std::int64_t vocabulary) {
+  if (vocabulary >= 256) return;
+  throw Error(
+      ErrorKind::kData,
+      fmt::format("model.vocab is {}, but a byte may be 255: set it to at least 256", vocabulary));
+}
+
 }  // namespace sluice

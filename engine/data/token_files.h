@@ -25,4 +25,7 @@ struct TokenFiles {
 TokenFiles find_token_files(const std::vector<std::string>& entries,
                             std::optional<TokenFormat> format);
 
+// Error{kData} where a byte may be no token.
+void check_bytes_fit(std::int64_t vocabulary);
+
 }  // namespace sluice

@@ -113,7 +113,7 @@ void TokenSource::check_tokens(const File& file, std::int64_t vocabulary) {
 }
 
 TokenSource::TokenSource(const TokenFiles& files, std::int64_t vocabulary) {
-  SLUICE_CHECK(files.format != TokenFormat::kBytes || vocabulary >= 256);
+  if (files.format == TokenFormat::kBytes) check_bytes_fit(vocabulary);
   for (const std::filesystem::path& path : files.paths) {
     File file = open_file(path, files.format);
     file.begin = total_;

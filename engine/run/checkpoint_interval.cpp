@@ -12,13 +12,12 @@
 namespace sluice {
 
 std::int64_t checkpoint_interval(const CheckpointConfig& config, const Plan& plan) {
-  constexpr double kMostCost = 0.01;
   constexpr double kLeastSeconds = 60;
   constexpr double kMostSteps = 1e9;
   if (config.every) return *config.every;
   const double step = plan.forecast.step_seconds;
   const double seconds =
-      std::max({plan.save.pause_seconds / kMostCost, plan.save.seconds, kLeastSeconds});
+      std::max({plan.save.pause_seconds / kMostCheckpointCost, plan.save.seconds, kLeastSeconds});
   return static_cast<std::int64_t>(std::ceil(std::min(seconds / step, kMostSteps)));
 }
 

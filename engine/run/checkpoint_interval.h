@@ -12,6 +12,8 @@
 
 namespace sluice {
 
+inline constexpr double kMostCheckpointCost = 0.01;  // of the time
+
 // Steps between two checkpoints: checkpoint.every, or as often as costs at most 1 % by the
 // forecast, but not more often than once a minute, nor than one can be written.
 std::int64_t checkpoint_interval(const CheckpointConfig& config, const Plan& plan);

@@ -24,6 +24,7 @@ Hardware::Hardware(OpenDevice device, const HardwareOptions& options)
   }
   device_ = open_.accelerator->reserve_device(size(Tier::kDevice));
   host_ = open_.accelerator->reserve_host(size(Tier::kHost));
+  if (storage_) storage_->lend({host_->base(), count(host_->size())});
 }
 
 Resources Hardware::resources() {

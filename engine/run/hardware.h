@@ -36,7 +36,7 @@ class Hardware {
   // Queues of executors must be gone before the accelerator: they live elsewhere.
   OpenDevice open_;
   std::unique_ptr<Arena> device_, host_;
-  std::unique_ptr<Storage> storage_;
+  std::unique_ptr<Storage> storage_;  // may hold on to host_'s memory
   Workers workers_;
 };
 

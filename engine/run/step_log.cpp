@@ -197,6 +197,12 @@ void StepLog::checkpoints(const std::vector<SavedCheckpoint>& ended) {
     if (!saved.not_pruned.empty()) {
       log_warn(fmt::format("older checkpoints stay: {}", saved.not_pruned));
     }
+    if (saved.next_every > 0) {
+      log_warn(
+          fmt::format("a checkpoint holds training up by {}: from here on one every {} steps; "
+                      "--checkpoint.every sets it",
+                      format_seconds(saved.pause), saved.next_every));
+    }
   }
 }
 

@@ -16,7 +16,11 @@ namespace {
 
 constexpr std::array kSignals = {SIGINT, SIGTERM, SIGUSR1, SIGHUP};
 
+// A launcher may hand on the Ctrl-C that the terminal sends too: not two of a person's.
+constexpr Seconds kSameKeypress{0.3};
+
 std::atomic<int> asked_signals{0};
+std::atomic<double> interrupted_at{0};  // by the first SIGINT; 0: there was none
 std::array<struct sigaction, kSignals.size()> before{};
 
 void on_signal(int signal) {
@@ -25,8 +29,14 @@ void on_signal(int signal) {
     static_cast<void>(!::write(STDERR_FILENO, line.data(), line.size()));
   };
   if (earlier == 0) {
-    say("\nstopping after this step, and saving; Ctrl-C again ends at once\n");
-  } else if (signal == SIGINT) {
+    say(signal == SIGINT ? "\nstopping after this step, and saving; Ctrl-C again ends at once\n"
+                         : "\nstopping after this step, and saving\n");
+  }
+  if (signal != SIGINT) return;
+  const double now = steady_seconds().count();
+  double first = 0;
+  if (interrupted_at.compare_exchange_strong(first, now)) return;
+  if (now - first > kSameKeypress.count()) {
     say("\nended at once: the last steps were not saved\n");
     _exit(130);
   }
@@ -37,6 +47,7 @@ void on_signal(int signal) {
 StopRequest::StopRequest(std::optional<Seconds> limit) {
   if (limit) end_ = steady_seconds() + *limit;
   asked_signals = 0;
+  interrupted_at = 0;
   struct sigaction action {};
   action.sa_handler = on_signal;
   action.sa_flags = SA_RESTART;

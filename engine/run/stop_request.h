@@ -3,8 +3,8 @@
 #pragma once
 
 // While it lives, SIGINT, SIGTERM, SIGUSR1 and SIGHUP ask for an end after the step, as does
-// a deadline. A second SIGINT ends the process at once (130), with every finished file
-// intact; a second one of the others changes nothing.
+// a deadline. A second SIGINT, 0.3 s or more after the first, ends the process at once (130),
+// with every finished file intact; a second signal of another kind changes nothing.
 // One at a time in a process.
 
 #include <atomic>

@@ -187,10 +187,24 @@ class Run {
       const std::string reason = validate(end);
       if (!reason.empty()) result.reason = reason;
     }
+    tell_memory(training, forward, metrics);
     result.steps = trainer.done();
     if (validation && validation->state().step > 0) result.val_loss = validation->state().loss;
     finish(trainer.run_state(), log, result);
     return result;
+  }
+
+  // What the plan said of each tier's arena, and up to which page it was really used.
+  void tell_memory(const Executor& training, const Executor& forward, MetricsWriter& metrics) {
+    EventFields fields;
+    for (const Tier tier : kTiers) {
+      const std::size_t i = index_of(tier);
+      const std::string name(name_of(tier));
+      const Bytes touched = std::max(training.touched()[i], forward.touched()[i]);
+      fields.emplace_back(name + "_bytes", round_up(touched.value, 4096));
+      fields.emplace_back(name + "_planned_bytes", extents()[i].value);
+    }
+    metrics.event("memory", fields);
   }
 
   // Where the weights themselves are at fault, that is the first thing to know.

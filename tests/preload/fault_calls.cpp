@@ -14,13 +14,11 @@
 // Points are call.how; `how` is short, an errno's name, or slow (20 ms). Calls:
 //   read write        pread, pwrite, or what a submitted ring entry says
 //   open              with O_DIRECT
-//   ring_setup ring_submit ring_register
-//   mlock mmap
+//   ring_setup ring_submit ring_wait ring_register
 
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <liburing.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -36,9 +34,9 @@
 
 namespace {
 
-enum Call { kRead, kWrite, kOpen, kRingSetup, kRingSubmit, kRingRegister, kMlock, kMmap, kCalls };
+enum Call { kRead, kWrite, kOpen, kRingSetup, kRingSubmit, kRingWait, kRingRegister, kCalls };
 constexpr std::array<const char*, kCalls> kCallNames = {
-    "read", "write", "open", "ring_setup", "ring_submit", "ring_register", "mlock", "mmap"};
+    "read", "write", "open", "ring_setup", "ring_submit", "ring_wait", "ring_register"};
 
 struct ErrnoName {
   const char* name;
@@ -231,17 +229,11 @@ int io_uring_submit(io_uring* ring) {
   return real(ring);
 }
 
-int mlock(const void* address, std::size_t size) {
-  static const auto real = next<int (*)(const void*, std::size_t)>("mlock");
-  if (const int how = fault(kMlock)) return errno = how, -1;
-  return real(address, size);
-}
-
-void* mmap(void* address, std::size_t size, int protection, int flags, int descriptor,
-           off_t offset) {
-  static const auto real = next<void* (*)(void*, std::size_t, int, int, int, off_t)>("mmap");
-  if (const int how = fault(kMmap)) return errno = how, MAP_FAILED;
-  return real(address, size, protection, flags, descriptor, offset);
+int io_uring_wait_cqe_timeout(io_uring* ring, io_uring_cqe** entry, __kernel_timespec* limit) {
+  static const auto real =
+      next<int (*)(io_uring*, io_uring_cqe**, __kernel_timespec*)>("io_uring_wait_cqe_timeout");
+  if (const int how = fault(kRingWait)) return -how;
+  return real(ring, entry, limit);
 }
 
 }  // extern "C"

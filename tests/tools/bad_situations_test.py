@@ -125,6 +125,7 @@ class People(Situation):
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
         self.wait_for(process, "stopping after this step")
+        time.sleep(0.4)  # sooner it would count as the same keypress
         process.send_signal(signal.SIGINT)
         self.assertEqual(process.wait(10), 130)
         self.assertEqual((self.path / "run/model/model.safetensors").read_bytes(), before)

@@ -105,8 +105,17 @@ class Train(Folder):
             self.assertEqual(process.wait(60), 0)
         events = [m["event"] for m in self.metrics("runs/run") if "event" in m]
         # And a last checkpoint, unless the run stopped where it had just saved.
-        self.assertIn(events, (["start", "checkpoint", "save", "stop"],
-                               ["start", "checkpoint", "save", "checkpoint", "stop"]))
+        self.assertIn(events, (["start", "checkpoint", "save", "memory", "stop"],
+                               ["start", "checkpoint", "save", "memory", "checkpoint", "stop"]))
+
+    def test_the_memory_of_the_plan_is_what_is_used(self):
+        done = self.sluice("train", "run.toml", "--place.optimizer", "storage", "--place.weights",
+                           "host", "--eval.sequences", 2)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        told, = [m for m in self.metrics("runs/run") if m.get("event") == "memory"]
+        for tier in ("device", "host", "storage"):
+            self.assertGreater(told[f"{tier}_bytes"], 0)
+            self.assertEqual(told[f"{tier}_bytes"], told[f"{tier}_planned_bytes"])
 
     def test_memory_stays_within_the_plan(self):
         # 14 M parameters: a plan of well over 100 MiB.

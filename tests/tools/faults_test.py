@@ -50,7 +50,8 @@ TRANSIENT = {
                 "write.short", "write.EINTR", "write.EAGAIN", "write.EIO"],
     "uring": ["read.short", "read.EINTR", "read.EAGAIN", "read.EIO", "read.ECANCELED",
               "write.short", "write.EINTR", "write.EAGAIN", "write.EIO", "write.ECANCELED",
-              "ring_submit.EINTR", "ring_submit.EAGAIN", "ring_submit.EBUSY"],
+              "ring_submit.EINTR", "ring_submit.EAGAIN", "ring_submit.EBUSY",
+              "ring_wait.EINTR", "ring_wait.EAGAIN", "ring_wait.EBUSY"],
 }
 
 
@@ -138,6 +139,25 @@ class Faults(unittest.TestCase):
                 self.assertLess(time.monotonic() - start, 5 + 5)  # its steps before included
                 self.ends(done, 6, part, "rank0.swap", "lane storage_", "--limits.storage_path")
                 self.assertGreater(sum(self.struck().values()), 0)
+
+    def test_a_ring_that_takes_or_gives_nothing_more_ends_the_run(self):
+        if not injects_completions():
+            self.skipTest("no io_uring here")
+        for fault, part in (("ring_submit.EINVAL@1+", "cannot write"),  # the first weights
+                            ("ring_submit.EINVAL@300+", "lane storage_"),
+                            ("ring_wait.EINVAL@300+", "lane storage_"),
+                            ("ring_wait.EIO@300+", "lane storage_")):
+            start = time.monotonic()
+            done = self.train(fault, "--limits.io", "uring")
+            self.assertLess(time.monotonic() - start, 5 + 5)
+            self.ends(done, 6, "rank0.swap", part)
+
+    def test_memory_that_may_not_be_registered_is_used_all_the_same(self):
+        if not injects_completions() or os.geteuid() != 0:
+            self.skipTest("no io_uring here, or no right to lock memory")
+        done = self.train("ring_register.ENOMEM=1", "--limits.io", "uring")
+        self.goes_on(done, ["io_uring without registered buffers"])
+        self.assertEqual(self.struck(), {"ring_register.ENOMEM": 1})
 
     def test_without_io_uring_threads_do_the_same_with_one_warning(self):
         for reason in ("EPERM", "ENOSYS", "EOPNOTSUPP", "ENOMEM"):

@@ -2,6 +2,8 @@
 // SPDX-FileCopyrightText: The Sluice developers
 #include "engine/checkpoint/checkpoint_folder.h"
 
+#include <fstream>
+
 #include "tests/engine/checkpoint/small_state.h"
 
 namespace sluice {
@@ -29,9 +31,11 @@ TEST(CheckpointFolder, KeepsTheNewestAndNeverFewerThanTwo) {
   SmallState state;
   state.fill(1);
   for (const std::int64_t step : {1, 2, 3, 4, 5, 6}) state.save(folder.path(), step);
-  prune_checkpoints(folder.path(), 4, 6, {});
+  KnownCheckpoints known;
+  EXPECT_EQ(prune_checkpoints(folder.path(), 4, 6, known), "");
+  EXPECT_EQ(known.sound, (std::set<std::int64_t>{6, 5, 4, 3}));
   EXPECT_EQ(steps_in(folder.path()), (std::vector<std::int64_t>{6, 5, 4, 3}));
-  prune_checkpoints(folder.path(), 1, 6, {});
+  EXPECT_EQ(prune_checkpoints(folder.path(), 1, 6, known), "");
   EXPECT_EQ(steps_in(folder.path()), (std::vector<std::int64_t>{6, 5}));
   EXPECT_EQ(folder.names().size(), 2U);
 }
@@ -42,9 +46,31 @@ TEST(CheckpointFolder, WhatIsNotSoundDoesNotCount) {
   state.fill(1);
   for (const std::int64_t step : {1, 2, 3, 4, 5, 9}) state.save(folder.path(), step);
   std::filesystem::resize_file(folder / "step-5/model.safetensors", 100);
-  prune_checkpoints(folder.path(), 2, 5, /*unsound=*/{4});
+  KnownCheckpoints known{.sound = {}, .unsound = {4}};
+  const std::string damage = prune_checkpoints(folder.path(), 2, 5, known);
+  EXPECT_NE(damage.find("step-5/model.safetensors"), std::string::npos) << damage;
   // 9 is of a future that this run has not seen, 5 is cut, 4 did not verify.
   EXPECT_EQ(steps_in(folder.path()), (std::vector<std::int64_t>{9, 5, 4, 3, 2}));
+  EXPECT_EQ(known.unsound, (std::set<std::int64_t>{4, 5}));
+}
+
+// A flipped bit, which nothing but reading all of it can show.
+TEST(CheckpointFolder, ADamagedOneDoesNotCountEither) {
+  const ScratchFolder folder(folder_in_memory());
+  SmallState state;
+  state.fill(1);
+  for (const std::int64_t step : {1, 2, 3}) state.save(folder.path(), step);
+  const CheckpointTensor& tensor = state.layout().tensor(StatePart::kFirstMoment, 0, 0);
+  {
+    std::fstream file(folder / "step-2/first_moment.safetensors",
+                      std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(tensor.offset.value);
+    file.put('x');
+  }
+  KnownCheckpoints known{.sound = {3}, .unsound = {}};
+  const std::string damage = prune_checkpoints(folder.path(), 2, 3, known);
+  EXPECT_NE(damage.find(tensor.header.name), std::string::npos) << damage;
+  EXPECT_EQ(steps_in(folder.path()), (std::vector<std::int64_t>{3, 2, 1}));
 }
 
 TEST(CheckpointFolder, LeftoversOfOursGoAndNothingElse) {

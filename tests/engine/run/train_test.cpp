@@ -267,10 +267,22 @@ TEST(StopRequestDeathTest, ASecondInterruptEndsAtOnce) {
   EXPECT_EXIT(
       {
         const StopRequest stop;
+        std::raise(SIGTERM);
         std::raise(SIGINT);
+        std::raise(SIGINT);  // one keypress, handed on by a launcher
+        ::usleep(400'000);
         std::raise(SIGINT);
       },
       ::testing::ExitedWithCode(130), "");
+}
+
+TEST(StopRequest, OneKeypressThatComesTwiceOrBehindASignalOfAnotherKindIsNoSecondOne) {
+  const StopRequest stop;
+  std::raise(SIGTERM);
+  ::usleep(400'000);
+  std::raise(SIGINT);
+  std::raise(SIGINT);
+  EXPECT_EQ(stop.reason(), "signal");
 }
 
 }  // namespace

@@ -40,7 +40,9 @@ void read_links(MachineSection section, Machine& machine) {
   machine.link_latency = Seconds{section.number("latency_seconds")};
   machine.duplex_factor = section.factor("duplex_factor", 0.5);
   read_link_points(section, machine);
-  if (section.has("paced")) machine.paced = section.boolean("paced");
+  machine.paced = section.has("paced")
+                      ? section.boolean("paced")
+                      : machine.device == "host" && machine.provenance != "measured";
   section.finish();
 }
 

@@ -56,7 +56,9 @@ struct Machine {
   BytesPerSecond host_to_device, device_to_host;
   double duplex_factor = 1;  // optional: both at once over the sum of each alone
   Seconds link_latency{};
-  bool paced = false;             // optional: the host device plays these links
+  // Optional: the host device plays these links. Where a file does not say: it does, unless
+  // they were measured, and are the machine's own.
+  bool paced = false;
   std::vector<CopyPoint> copies;  // [[links.copy]], optional: rates by size, latency included
   // optional, for people: the same from and to memory that is not pinned; 0: not known
   BytesPerSecond pageable_to_device, pageable_to_host;

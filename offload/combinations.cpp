@@ -181,7 +181,11 @@ std::vector<Combination> combinations(const Model& model, const PlanRequest& req
   const bool storage = limits.capacity[index_of(Tier::kStorage)].value > 0;
   std::vector<Tier> keeps = {Tier::kDevice, Tier::kHost};
   if (storage) keeps.push_back(Tier::kStorage);
-  const bool fixed_activations = !request.activations.empty() && request.activations[0];
+  // Rules for some layers leave the others free.
+  const bool fixed_activations =
+      !request.activations.empty() &&
+      std::all_of(request.activations.begin(), request.activations.end(),
+                  [](const std::optional<Tier>& tier) { return tier.has_value(); });
   if (fixed_activations) keeps = {*request.activations[0]};
   // Adam on the device for state that lives below it: never where both compute on
   // the same cores.

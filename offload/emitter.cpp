@@ -3,7 +3,6 @@
 #include "offload/emitter.h"
 
 #include <algorithm>
-#include <tuple>
 #include <utility>
 
 #include "devices/base/error.h"
@@ -21,10 +20,10 @@ void Emitter::append(const Moment& moment, Operation operation, const Accesses& 
   operation.first_access = static_cast<std::uint32_t>(accesses_.size());
   operation.access_count = static_cast<std::uint32_t>(accesses.size());
   accesses_.insert(accesses_.end(), accesses.begin(), accesses.end());
-  pending_.push_back({.order = std::int64_t{moment.point} * 3 + moment.phase,
-                      .deadline = moment.deadline,
-                      .index = static_cast<std::int32_t>(pending_.size()),
-                      .operation = operation});
+  places_.push_back({.order = std::int64_t{moment.point} * 3 + moment.phase,
+                     .deadline = moment.deadline,
+                     .index = static_cast<std::int32_t>(operations_.size())});
+  operations_.push_back(operation);
 }
 
 void Emitter::emit(const Moment& moment, Operation operation,
@@ -45,19 +44,19 @@ void Emitter::move(const Moment& moment, Operation operation, const Access& from
 }
 
 Program Emitter::finish() {
-  std::sort(pending_.begin(), pending_.end(), [](const Pending& a, const Pending& b) {
-    return std::tie(a.order, a.deadline, a.index) < std::tie(b.order, b.deadline, b.index);
-  });
+  std::sort(places_.begin(), places_.end());
   Program program;
-  program.operations.reserve(pending_.size());
-  program.lane_position.reserve(pending_.size());
-  for (const Pending& pending : pending_) {
-    program.operations.push_back(pending.operation);
-    program.lane_position.push_back(program.lane_size[index_of(pending.operation.lane)]++);
+  program.operations.reserve(places_.size());
+  program.lane_position.reserve(places_.size());
+  for (const Place& place : places_) {
+    const Operation& operation = operations_[static_cast<std::size_t>(place.index)];
+    program.operations.push_back(operation);
+    program.lane_position.push_back(program.lane_size[index_of(operation.lane)]++);
   }
   program.accesses = std::move(accesses_);
   program.buffers = std::move(buffers_);
-  pending_.clear();
+  places_.clear();
+  operations_.clear();
   return program;
 }
 

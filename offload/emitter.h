@@ -6,6 +6,7 @@
 // order, and sorts them into it. Moments are counted in *points*: the forward and
 // backward calls of the compute lane, in order.
 
+#include <compare>
 #include <cstdint>
 #include <initializer_list>
 #include <vector>
@@ -51,11 +52,13 @@ class Emitter {
   void make_persistent(BufferId id) { buffers_[static_cast<std::size_t>(id)].persistent = true; }
 
  private:
-  struct Pending {
+  // Where an operation comes in serial order. Sorted without what it stands for, which is
+  // five times as large.
+  struct Place {
     std::int64_t order;  // point and phase
     std::int32_t deadline;
-    std::int32_t index;  // of emission
-    Operation operation;
+    std::int32_t index;  // of emission: in operations_
+    auto operator<=>(const Place&) const = default;
   };
   Access whole(BufferId buffer, bool reads, bool writes) const {
     return {buffer, reads, writes, {}, (*this)[buffer].size};
@@ -63,7 +66,8 @@ class Emitter {
   template <typename Accesses>
   void append(const Moment& moment, Operation operation, const Accesses& accesses);
 
-  std::vector<Pending> pending_;
+  std::vector<Place> places_;
+  std::vector<Operation> operations_;
   std::vector<Access> accesses_;
   std::vector<Buffer> buffers_;
 };

@@ -36,28 +36,19 @@ class Filler {
   Fit run() {
     Placement placement = lowest();
     Fit fit = built(placement);
-    if (!fit.fits()) {
-      // Weights may go below the host too.
-      if (fit.missing[index_of(Tier::kHost)].value > 0 && has_storage()) {
-        for (std::size_t f = 0; f < flats(); ++f) {
-          if (!fixed(request_.weights, f)) placement.weights[f] = Tier::kStorage;
-          if (!fixed(request_.gradients, f)) placement.gradients[f] = Tier::kStorage;
-        }
-        fit = built(placement);
+    // Weights may go below the host too.
+    if (fit.missing[index_of(Tier::kHost)].value > 0 && has_storage()) {
+      for (std::size_t f = 0; f < flats(); ++f) {
+        if (!fixed(request_.weights, f)) placement.weights[f] = Tier::kStorage;
+        if (!fixed(request_.gradients, f)) placement.gradients[f] = Tier::kStorage;
       }
-      // Slots of streamed state may need more memory than the state itself.
-      if (!fit.fits()) {
-        Fit resident = built(all_resident(placement));
-        if (!resident.fits()) return fit;
-        fit = std::move(resident);
-      }
+      fit = built(placement);
     }
-    for (int round = 0; round < kRounds; ++round) {
-      const Placement better = upgraded(fit);
-      if (better == fit.placement) break;
-      Fit next = built(better);
-      if (!next.fits()) break;
-      fit = std::move(next);
+    fit = raised(std::move(fit));
+    // Slots of streamed state may need more memory than the state itself.
+    if (!fit.fits() && may_be_resident()) {
+      Fit resident = built(all_resident(placement));
+      if (resident.fits()) fit = raised(std::move(resident));
     }
     return fit;
   }
@@ -110,6 +101,22 @@ class Filler {
     return p;
   }
 
+  // Whether the device holds the model at all, which is known without building anything.
+  bool may_be_resident() const {
+    std::int64_t total = 0;
+    for (std::size_t f = 0; f < flats(); ++f) {
+      const FlatBytes bytes = bytes_of_flat(f);
+      if (fixed(request_.weights, f).value_or(Tier::kDevice) == Tier::kDevice) {
+        total += bytes.weight;
+      }
+      if (fixed(request_.gradients, f).value_or(Tier::kDevice) == Tier::kDevice) {
+        total += bytes.gradient;
+      }
+      if (fixed(request_.states, f).value_or(Tier::kDevice) == Tier::kDevice) total += bytes.state;
+    }
+    return total <= limits_.capacity[index_of(Tier::kDevice)].value;
+  }
+
   Placement all_resident(Placement p) const {
     for (std::size_t f = 0; f < flats(); ++f) {
       p.weights[f] = fixed(request_.weights, f).value_or(Tier::kDevice);
@@ -130,6 +137,24 @@ class Filler {
     built_ += static_cast<std::int64_t>(fit.program.operations.size());
     fit.operations_built = built_;
     fit.missing = missing_bytes(fit.program, limits_);
+    return fit;
+  }
+
+  static bool has_memory(const Fit& fit) {
+    return fit.missing[index_of(Tier::kDevice)].value <= 0 &&
+           fit.missing[index_of(Tier::kHost)].value <= 0;
+  }
+
+  // With all that device and host have room for moved up, which a storage that is too small
+  // may need.
+  Fit raised(Fit fit) {
+    for (int round = 0; round < kRounds && has_memory(fit); ++round) {
+      const Placement better = upgraded(fit);
+      if (better == fit.placement) break;
+      Fit next = built(better);
+      if (!has_memory(next)) break;
+      fit = std::move(next);
+    }
     return fit;
   }
 

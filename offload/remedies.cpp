@@ -18,7 +18,7 @@ namespace {
 constexpr std::int64_t kBudget = 30'000;  // of one change
 // Of the search before and all changes: beyond it only those that are known to fit are
 // tried, so that a refusal of a large model does not take seconds more.
-constexpr std::int64_t kWholeBudget = 400'000;
+constexpr std::int64_t kWholeBudget = 240'000;
 
 Tier shortest(const std::array<Bytes, kTierCount>& missing) {
   Tier tier = Tier::kDevice;
@@ -69,10 +69,12 @@ Infeasible explain(const Model& model, const PlanRequest& request, const TierLim
                         .source = shared ? limits.shared_source : limits.source[t]};
 
   double nearest_seconds = 0;
+  bool large = false;  // one Program is more than a change may cost
   if (result.nearest) {
     const Workload workload = model.workload(result.nearest->sequences);
     const CostModel costs(machine, workload);
     const Program program = build_training(workload, *result.nearest, costs);
+    large = std::ssize(program.operations) > kBudget;
     nearest_seconds =
         simulate(program, derive_waits(program), costs, {.serial = request.serial, .warm_up = 1})
             .step_seconds;
@@ -85,8 +87,9 @@ Infeasible explain(const Model& model, const PlanRequest& request, const TierLim
     return more;
   };
   constexpr std::int64_t kMiB = 1 << 20;
-  // What is missing, and more of it, which is faster: the nearest placement fits there.
-  for (const double factor : {1.0, 1.5, 2.0}) {
+  // What is missing, and more of it, which is faster: the nearest placement fits there. Three
+  // that differ in whole MiB.
+  for (const double factor : {1.0, 1.5, 2.0, 3.0, 4.0, 8.0}) {
     TierLimits enough = limits;
     std::string flags;
     for (const Tier short_tier : kTiers) {
@@ -103,7 +106,13 @@ Infeasible explain(const Model& model, const PlanRequest& request, const TierLim
       flags += fmt::format("{}--limits.{} {}MiB", flags.empty() ? "" : " ", name_of(short_tier),
                            total.value / kMiB);
     }
+    if (limits.shared_ram && enough.capacity[0] + enough.capacity[1] > *limits.shared_ram &&
+        *enough.shared_ram > *limits.shared_ram) {
+      flags += " (on a machine with more RAM)";
+    }
+    if (!changes.empty() && changes.back().text == flags) continue;
     changes.push_back({flags, same(model), request, enough, nearest_seconds});
+    if (changes.size() == 3) break;
   }
   if (request.sequences.value_or(0) != 1) {
     Change change{"--train.micro_batch 1", same(model), request, limits};
@@ -139,6 +148,10 @@ Infeasible explain(const Model& model, const PlanRequest& request, const TierLim
   std::int64_t left = kWholeBudget - result.spent;
   for (const Change& change : changes) {
     if (left <= 0 && change.fits_with <= 0) continue;
+    if (large && &change == changes.data()) {  // the nearest placement itself
+      infeasible.remedies.push_back({.change = change.text, .step_seconds = change.fits_with});
+      continue;
+    }
     const SearchResult found =
         search_placement(change.model, change.request, change.limits, machine, kBudget);
     left -= found.spent;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <optional>
 #include <tuple>
+#include <utility>
 
 #include "devices/base/error.h"
 #include "devices/base/format.h"
@@ -21,6 +22,9 @@ namespace {
 // Operations that may be built and simulated for one answer: keeps a plan of any
 // size within seconds, and the same on every machine.
 constexpr std::int64_t kBudget = 600'000;
+// Of it, what may be spent without anything that fits: then the leanest placements decide
+// whether there is more to look for, so that a refusal takes no longer than a plan.
+constexpr std::int64_t kHopeless = 200'000;
 
 bool fits(const Program& program, const TierLimits& limits) {
   const auto missing = missing_bytes(program, limits);
@@ -52,10 +56,19 @@ class Search {
         if (budget_ <= 0 || std::isinf(c.bound)) break;  // what is behind does not fit
         if (best_ && c.bound >= best_->seconds) continue;
         if (c.variant == variants) consider(c);
+        if (!best_ && !tried_leanest_ && budget_given_ - budget_ > kHopeless) {
+          try_leanest(all);
+          if (!best_) return result();
+        }
       }
     }
     if (!best_) try_leanest(all);
     if (best_) refine();
+    return result();
+  }
+
+ private:
+  SearchResult result() const {
     SearchResult result{.spent = budget_given_ - budget_};
     if (best_) {
       result.placement = best_->placement;
@@ -67,7 +80,6 @@ class Search {
     return result;
   }
 
- private:
   void consider(const Combination& c) {
     const Workload workload = model_.workload(c.sequences);
     const CostModel costs(machine_, workload);
@@ -79,6 +91,7 @@ class Search {
 
   // Whether anything fits is not to depend on the budget.
   void try_leanest(std::vector<Combination> all) {
+    if (std::exchange(tried_leanest_, true)) return;
     std::erase_if(all, [](const Combination& c) { return !c.lean; });
     if (all.empty()) return;
     consider(all.front());  // the fastest of them, by its bound
@@ -138,6 +151,7 @@ class Search {
   const Machine& machine_;
   std::int64_t budget_given_;
   std::int64_t budget_;
+  bool tried_leanest_ = false;
   std::optional<Best> best_;
   std::optional<Placement> nearest_;
   std::array<Bytes, kTierCount> nearest_missing_{}, nearest_extent_{};

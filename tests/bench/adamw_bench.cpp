@@ -52,9 +52,9 @@ struct AdamCase {
 void report(benchmark::State& state, const AdamCase& c) {
   const double bytes = 24.0 + 2.0 * static_cast<double>(size_of(c.dtype));
   const auto count = static_cast<double>(c.count);
-  state.counters["parameters/s"] =
+  state.counters["items_per_second"] =
       benchmark::Counter(count, benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["bytes/s"] =
+  state.counters["bytes_per_second"] =
       benchmark::Counter(count * bytes, benchmark::Counter::kIsIterationInvariantRate);
 }
 

@@ -134,7 +134,7 @@ void run(benchmark::State& state, const Call& call, DType dtype, int threads) {
   Operands operands(dtype);
   double passes = 0;
   for (auto _ : state) passes = call(workers, operands);
-  state.counters["bytes/s"] =
+  state.counters["bytes_per_second"] =
       benchmark::Counter(passes * static_cast<double>(kCount * size_of(dtype)),
                          benchmark::Counter::kIsIterationInvariantRate);
 }

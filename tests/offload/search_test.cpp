@@ -37,6 +37,27 @@ TEST(Search, StaysWithinEveryLimit) {
   }
 }
 
+// What a plan says that it takes is enough, of each tier, whatever else there is.
+TEST(Search, APlansOwnPeaksAreLimitsThatItFitsIn) {
+  const Model model = matrix_model({.blocks = 6, .width = 128, .vocabulary = 256}, 8);
+  const PlanRequest request{.global_batch = 8};
+  for (const auto& [device, host] : {std::pair{800'000, 1'500'000},
+                                     {2'000'000, 4'000'000},
+                                     {2'000'000, 20'000'000},
+                                     {20'000'000, 3'000'000}}) {
+    const TierLimits limits = limits_of(device, host, 100'000'000);
+    const PlanResult first = make_plan(model, request, limits, test_machine());
+    for (const Tier tier : kTiers) {
+      TierLimits tight = limits;
+      tight.capacity[index_of(tier)] = plan_of(first).tiers[index_of(tier)].peak;
+      const PlanResult again = make_plan(model, request, tight, test_machine());
+      ASSERT_TRUE(std::holds_alternative<Plan>(again))
+          << device << ' ' << host << ' ' << name_of(tier) << " short of "
+          << std::get<Infeasible>(again).missing().value;
+    }
+  }
+}
+
 // 8 bytes of RAM for each page on storage: a limit of the host that leaves no room for them
 // gives another plan, or none.
 TEST(Search, CountsTheChecksumsOfStorage) {

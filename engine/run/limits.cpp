@@ -161,11 +161,7 @@ TierLimits resolve_limits(const LimitsConfig& config, const MachineLimits& machi
     limits.source[2] = config.storage ? "limits.storage" : "machine file";
     return limits;
   }
-  // The first folder above that exists: the run directory may be made later.
-  std::filesystem::path folder = std::filesystem::absolute(storage_folder);
-  while (!std::filesystem::exists(folder) && folder.has_relative_path()) {
-    folder = folder.parent_path();
-  }
+  const std::filesystem::path folder = existing_folder(storage_folder);
   const FolderLimits disk = folder_limits(folder);
   const bool usable = disk.file_system.kind != FileSystemKind::kMemory;
   const Bytes free = usable ? less_reserve(disk.free) : Bytes{};
@@ -178,6 +174,23 @@ TierLimits resolve_limits(const LimitsConfig& config, const MachineLimits& machi
                  fmt::format("the free disk of {} less a reserve", folder.string()));
   }
   return limits;
+}
+
+bool asks_for_storage(const PlaceConfig& place) {
+  const auto stores = [](const PlaceRules& rules) {
+    return std::any_of(rules.begin(), rules.end(),
+                       [](const PlaceRule& rule) { return rule.home == HomeChoice::kStorage; });
+  };
+  return stores(place.weights) || stores(place.gradients) || stores(place.optimizer) ||
+         stores(place.activations);
+}
+
+std::filesystem::path existing_folder(std::filesystem::path folder) {
+  folder = std::filesystem::absolute(folder);
+  while (!std::filesystem::exists(folder) && folder.has_relative_path()) {
+    folder = folder.parent_path();
+  }
+  return folder;
 }
 
 void check_storage_folder(const std::filesystem::path& folder) {

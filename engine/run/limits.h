@@ -43,6 +43,12 @@ TierLimits resolve_limits(const LimitsConfig& config, const MachineLimits& machi
                           const ChosenMachine& chosen, const std::filesystem::path& storage_folder,
                           bool may_exceed);
 
+// Whether a rule puts something on storage.
+bool asks_for_storage(const PlaceConfig& place);
+
+// The folder itself, or the first above it that is there.
+std::filesystem::path existing_folder(std::filesystem::path folder);
+
 // Where a swap file may be. Error{kIo} where `folder` is missing, no folder, not
 // writable, or on a file system that lives in RAM.
 void check_storage_folder(const std::filesystem::path& folder);

@@ -249,6 +249,8 @@ TrainResult train(const LoadedConfig& loaded, const TrainOptions& options) {
   const std::filesystem::path storage =
       config.limits.storage_path.empty() ? path : config.limits.storage_path;
   if (!config.limits.storage_path.empty()) check_storage_folder(storage);
+  // The run directory itself may be made later.
+  if (asks_for_storage(config.place)) check_storage_folder(existing_folder(storage));
   const RunMode mode = options.overwrite ? RunMode::kOverwrite
                        : options.resume  ? RunMode::kResume
                                          : RunMode::kFresh;

@@ -87,30 +87,44 @@ class Verifier {
     backends_ = options_.io.empty() ? backends() : options_.io;
   }
 
+  // Where the norm clips, updates wait for it: those during backward are compared without.
   VerifyResult run() {
-    const Trial first = reference_trial(workload_, clips());
-    const std::vector<Trial> trials = trials_of(
-        workload_, costs_,
-        {.clips = clips(), .all = options_.all, .threads = options_.threads, .io = backends_});
-    log_info(fmt::format("{} placements of {} steps each", trials.size() + 1, options_.steps));
-    const Outcome reference = train(first);
-    show(0, first, reference);
-    VerifyResult result{.placements = 1};
-    for (const Trial& trial : trials) {
-      const Outcome outcome = train(trial);
-      show(result.placements, trial, outcome);
-      ++result.placements;
-      result.difference = difference(reference, outcome);
-      if (!result.difference.empty()) {
-        result.difference += " in " + text_of(trial);
-        break;
-      }
+    TrialChoices choices{.clips = config_.train.clip > 0,
+                         .deferred = {true, false},
+                         .all = options_.all,
+                         .threads = options_.threads,
+                         .io = backends_};
+    if (!choices.clips) {
+      add(choices);
+      return result_;
     }
-    return result;
+    choices.deferred = {true};
+    add(choices);
+    choices.clips = false;
+    choices.deferred = {false};
+    choices.least = 12;
+    if (result_.difference.empty()) add(choices);
+    return result_;
   }
 
  private:
-  bool clips() const { return config_.train.clip > 0; }
+  // The trials of `choices` against a reference of their own.
+  void add(const TrialChoices& choices) {
+    const Trial first = reference_trial(workload_, choices.clips);
+    const std::vector<Trial> trials = trials_of(workload_, costs_, choices);
+    log_info(fmt::format("{} placements of {} steps each{}", trials.size() + 1, options_.steps,
+                         choices.clips ? "" : ", without clipping"));
+    const Outcome reference = train(first);
+    show(result_.placements++, first, reference);
+    for (const Trial& trial : trials) {
+      const Outcome outcome = train(trial);
+      show(result_.placements++, trial, outcome);
+      result_.difference = difference(reference, outcome);
+      if (result_.difference.empty()) continue;
+      result_.difference += " in " + text_of(trial);
+      return;
+    }
+  }
 
   // Several micro-batches, so that sums over them are seen.
   std::int64_t sequences() const {
@@ -152,7 +166,7 @@ class Verifier {
     Outcome outcome;
     ExecuteOptions how{
         .serial = trial.serial,
-        .clip = static_cast<float>(config_.train.clip),
+        .clip = trial.clips ? static_cast<float>(config_.train.clip) : 0.0F,
         .rule = [this](std::int64_t step) { return update_rule(config_.optimizer, rate_, step); }};
     std::vector<Waits> waits = derive_waits(program);
     if (options_.drop_edge) drop_edge(program, waits, how);
@@ -248,6 +262,7 @@ class Verifier {
   LearningRate rate_;
   std::filesystem::path folder_;
   std::vector<std::string> backends_;
+  VerifyResult result_;
 };
 
 }  // namespace

@@ -31,7 +31,7 @@ std::vector<int> waves_of(const Workload& workload) {
 Trial trial_of(const Row& row, const Workload& workload, const TrialChoices& choices) {
   Trial trial;
   Placement& p = trial.placement;
-  p = resident_placement(workload, row[7] == 0);
+  p = resident_placement(workload, choices.deferred[row[7]]);
   const auto tier = [](std::size_t choice) { return static_cast<Tier>(choice); };
   p.weights.assign(p.weights.size(), tier(row[0]));
   p.gradients.assign(p.gradients.size(), tier(row[1]));
@@ -44,11 +44,28 @@ Trial trial_of(const Row& row, const Workload& workload, const TrialChoices& cho
   p.drain_late = kDepths[row[8]].drain_late;
   p.segment_elements = kDepths[row[8]].segment_elements;
   p.digest = true;
+  trial.clips = choices.clips;
   trial.serial = row[9] == 1;
   trial.threads = choices.threads[row[10]];
   trial.io_name = choices.io[row[11]];
   trial.io = trial.io_name == "uring" ? StorageBackend::kUring : StorageBackend::kThreads;
   return trial;
+}
+
+// Each layer's homes are one tier further down than those of the layer before it.
+void mix_homes(Trial& trial) {
+  trial.mixed = true;
+  const auto shift = [](std::vector<Tier>& homes) {
+    for (std::size_t i = 1; i < homes.size(); ++i) {
+      homes[i] = static_cast<Tier>((index_of(homes[i - 1]) + 1) % kTierCount);
+    }
+  };
+  Placement& p = trial.placement;
+  shift(p.weights);
+  shift(p.gradients);
+  shift(p.states);
+  shift(p.activations);
+  for (std::size_t l = 1; l < p.recompute.size(); l += 2) p.recompute[l] = !p.recompute[l];
 }
 
 // Leaves out what was there already: programs that choices without effect leave equal,
@@ -77,7 +94,7 @@ std::vector<Trial> distinct(const std::vector<Trial>& trials, const Workload& wo
 }  // namespace
 
 Trial reference_trial(const Workload& workload, bool clips) {
-  Trial trial{.placement = resident_placement(workload, clips), .serial = true};
+  Trial trial{.placement = resident_placement(workload, clips), .serial = true, .clips = clips};
   trial.placement.digest = true;
   return trial;
 }
@@ -93,14 +110,15 @@ std::vector<Trial> trials_of(const Workload& workload, const CostModel& costs,
                                           2,
                                           2,
                                           waves_of(workload).size(),
-                                          choices.clips ? std::size_t{1} : std::size_t{2},
+                                          choices.deferred.size(),
                                           kDepths.size(),
                                           2,
                                           choices.threads.size(),
                                           choices.io.size()};
   std::vector<Trial> trials;
-  for (const Row& row : choices.all ? all_rows(sizes) : covering_rows(sizes, 40)) {
+  for (const Row& row : choices.all ? all_rows(sizes) : covering_rows(sizes, choices.least)) {
     trials.push_back(trial_of(row, workload, choices));
+    if (!choices.all && trials.size() % 4 == 0) mix_homes(trials.back());
   }
   return choices.all ? distinct(trials, workload, costs) : trials;
 }
@@ -109,11 +127,12 @@ std::string text_of(const Trial& trial) {
   const Placement& p = trial.placement;
   return fmt::format(
       "weights {} gradients {} optimizer {} activations {} adam {} recompute {} wave {} {} "
-      "depth {}/{} {} {}t {}",
+      "depth {}/{} {} {}t {}{}{}",
       name_of(p.weights[0]), name_of(p.gradients[0]), name_of(p.states[0]),
       name_of(p.activations[0]), p.adam_on_device[0] ? "device" : "host",
       p.recompute[0] ? "full" : "none", p.wave, p.deferred ? "deferred" : "backward", p.fetch_ahead,
-      p.drain_late, trial.serial ? "serial" : "overlap", trial.threads, trial.io_name);
+      p.drain_late, trial.serial ? "serial" : "overlap", trial.threads, trial.io_name,
+      trial.clips ? "" : " no clip", trial.mixed ? " mixed by layer" : "");
 }
 
 }  // namespace sluice

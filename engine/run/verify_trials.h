@@ -21,11 +21,15 @@ struct Trial {
   bool serial = false;
   StorageBackend io = StorageBackend::kThreads;
   std::string io_name = "-";  // no storage is used
+  bool clips = true;          // as the config says; false: not at all
+  bool mixed = false;         // homes differ by layer
 };
 
 struct TrialChoices {
-  bool clips = true;  // the norm clips: there is only one time to update
-  bool all = false;   // the full product instead of a covering set
+  bool clips = true;           // Trial::clips
+  std::vector<bool> deferred;  // times of the update
+  std::size_t least = 40;      // trials, of a covering set
+  bool all = false;            // the full product instead
   std::vector<int> threads;
   std::vector<std::string> io;  // "uring", "threads"
 };
@@ -33,8 +37,8 @@ struct TrialChoices {
 // Everything on the device, one operation at a time, one thread.
 Trial reference_trial(const Workload& workload, bool clips);
 
-// Every pair of choices at least once, 40 trials or more; or the full product, less
-// what comes to the same Program run the same way.
+// Every pair of choices at least once, every fourth trial with homes that differ by layer; or
+// the full product, less what comes to the same Program run the same way.
 std::vector<Trial> trials_of(const Workload& workload, const CostModel& costs,
                              const TrialChoices& choices);
 

@@ -77,6 +77,10 @@ class Refusals(Folder):
         self.check(["export", "hub", "--out", "out"], 4, "merges.txt", "symbolic link")
 
     def test_storage(self):
+        # Before planning: storage that is RAM has no room for anything.
+        if os.path.ismount("/dev/shm"):
+            self.check(["train", "run.toml", "--place.optimizer", "storage", "--run-dir",
+                        "/dev/shm/sluice-refused"], 6, "/dev/shm")
         words = ["train", "run.toml", "--place.optimizer", "storage", "--limits.storage_path"]
         self.check([*words, "/dev/shm"], 6, "tmpfs")
         self.check([*words, self.path / "nowhere"], 6, "nowhere")

@@ -30,7 +30,7 @@ mkdir -p "$out/lib"
 cp "${programs[@]/#/$build/}" "$out/"
 
 # What every machine with a driver has; a second libc beside its loader would not start.
-everywhere='^(linux-vdso|ld-linux-x86-64|lib(c|m|dl|rt|pthread|resolv|stdc\+\+|gcc_s|cuda|nvidia-.*))\.so'
+everywhere='^(linux-vdso|ld-linux-x86-64|lib(c|m|dl|rt|pthread|resolv|stdc\+\+|gcc_s|asan|ubsan|tsan|cuda|nvidia-.*))\.so'
 # ldd lists the whole closure: `name => path (address)`.
 ldd "${programs[@]/#/$build/}" | sed -n 's/^\t\(.*\) => \(.*\) (0x.*/\1 \2/p; s/^\t\(.*\) => not found/\1 -/p' |
   sort -u | while read -r name path; do

@@ -29,15 +29,6 @@ rm -rf "$out/lib"
 mkdir -p "$out/lib"
 cp "${programs[@]/#/$build/}" "$out/"
 
-# What every machine with a driver has; a second libc beside its loader would not start.
-everywhere='^(linux-vdso|ld-linux-x86-64|lib(c|m|dl|rt|pthread|resolv|stdc\+\+|gcc_s|asan|ubsan|tsan|cuda|nvidia-.*))\.so'
-# ldd lists the whole closure: `name => path (address)`.
-ldd "${programs[@]/#/$build/}" | sed -n 's/^\t\(.*\) => \(.*\) (0x.*/\1 \2/p; s/^\t\(.*\) => not found/\1 -/p' |
-  sort -u | while read -r name path; do
-  if [[ $name =~ $everywhere ]]; then continue; fi
-  [ "$path" != - ] || { echo "pack.sh: $name is not found on this machine" >&2; exit 2; }
-  cp -L "$path" "$out/lib/$name"
-done
 if $with_cuda; then
   # The folder of the toolkit that the programs were linked for.
   toolkit=$(readelf -d "$build/sluice" | sed -n 's/.*R\(UN\)\?PATH.*\[\(.*\)\]/\2/p' | tr : '\n' |
@@ -50,4 +41,15 @@ if $with_cuda; then
     cp -L "$toolkit"/$pattern "$out/lib/"
   done
 fi
+
+# What every machine with a driver has; a second libc beside its loader would not start.
+everywhere='^(linux-vdso|ld-linux-x86-64|lib(c|m|dl|rt|pthread|resolv|stdc\+\+|gcc_s|asan|ubsan|tsan|cuda|nvidia-.*))\.so'
+# ldd lists the whole closure: `name => path (address)`.
+{ printf '%s\0' "${programs[@]/#/$build/}"; find "$out/lib" -type f -print0; } | xargs -0 ldd |
+  sed -n 's/^\t\(.*\) => \(.*\) (0x.*/\1 \2/p; s/^\t\(.*\) => not found/\1 -/p' |
+  sort -u | while read -r name path; do
+  if [[ $name =~ $everywhere || -e $out/lib/$name ]]; then continue; fi
+  [ "$path" != - ] || { echo "pack.sh: $name is not found on this machine" >&2; exit 2; }
+  cp -L "$path" "$out/lib/$name"
+done
 echo "pack.sh: $out: $(du -shL "$out" | cut -f1), $(find "$out/lib" -type f | wc -l) libraries" >&2

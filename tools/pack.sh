@@ -25,7 +25,11 @@ for program in "${programs[@]}"; do
     exit 2
   }
 done
-rm -rf "$out/lib"
+if [ -e "$out/lib" ] && [ ! -e "$out/sluice" ]; then
+  echo "pack.sh: $out/lib is there, and of no pack: name another folder" >&2
+  exit 2
+fi
+rm -rf "${out:?}/lib"
 mkdir -p "$out/lib"
 cp "${programs[@]/#/$build/}" "$out/"
 

@@ -30,9 +30,21 @@ class Pack(unittest.TestCase):
         self.out = pathlib.Path(scratch.name) / "out"
         self.build.mkdir()
 
-    def test_libraries_are_found_in_the_pack(self):
+    def build_programs(self):
         for name in PROGRAMS:  # the tests may not be built in this folder
             (self.build / name).symlink_to(BINARY / "sluice")
+
+    def test_a_folder_lib_that_is_of_no_pack_stays(self):
+        self.build_programs()
+        (self.out / "lib").mkdir(parents=True)
+        (self.out / "lib/mine").write_text("mine")
+        done = pack(self.build, self.out)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("of no pack", done.stderr)
+        self.assertTrue((self.out / "lib/mine").exists())
+
+    def test_libraries_are_found_in_the_pack(self):
+        self.build_programs()
         done = pack(self.build, self.out)
         self.assertEqual(done.returncode, 0, done.stderr)
         listed = subprocess.run(["ldd", self.out / "sluice"], capture_output=True, text=True,

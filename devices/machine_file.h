@@ -60,8 +60,10 @@ struct Machine {
   // they were measured, and are the machine's own.
   bool paced = false;
   std::vector<CopyPoint> copies;  // [[links.copy]], optional: rates by size, latency included
-  // optional, for people: the same from and to memory that is not pinned; 0: not known
+  // optional, for people: the same from and to memory that is not pinned, of the largest copies
+  // (0: not known) and by size ([[links.pageable_copy]])
   BytesPerSecond pageable_to_device, pageable_to_host;
+  std::vector<CopyPoint> pageable_copies;
 
   // [memory]
   BytesPerSecond memory;  // DRAM traffic, reads and writes added

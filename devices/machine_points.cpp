@@ -5,6 +5,33 @@
 #include <fmt/format.h>
 
 namespace sluice {
+namespace {
+
+std::vector<CopyPoint> read_copies(MachineSection& links, const char* name) {
+  std::vector<CopyPoint> points;
+  for (MachineSection& copy : links.sections(name)) {
+    points.push_back({.size = {copy.positive("size")},
+                      .host_to_device = copy.rate("host_to_device"),
+                      .device_to_host = copy.rate("device_to_host"),
+                      .duplex_factor = copy.factor("duplex_factor", 0.5)});
+    copy.finish();
+  }
+  return points;
+}
+
+std::string copies_text(const std::vector<CopyPoint>& points, const char* name) {
+  std::string text;
+  for (const CopyPoint& point : points) {
+    text += fmt::format(
+        "\n[[links.{}]]\nsize = {}\nhost_to_device = {}\ndevice_to_host = {}\n"
+        "duplex_factor = {}\n",
+        name, point.size.value, point.host_to_device.value, point.device_to_host.value,
+        point.duplex_factor);
+  }
+  return text;
+}
+
+}  // namespace
 
 void read_link_points(MachineSection& links, Machine& machine) {
   if (links.has("pageable_to_device")) {
@@ -13,13 +40,8 @@ void read_link_points(MachineSection& links, Machine& machine) {
   if (links.has("pageable_to_host")) {
     machine.pageable_to_host = links.rate("pageable_to_host");
   }
-  for (MachineSection& copy : links.sections("copy")) {
-    machine.copies.push_back({.size = {copy.positive("size")},
-                              .host_to_device = copy.rate("host_to_device"),
-                              .device_to_host = copy.rate("device_to_host"),
-                              .duplex_factor = copy.factor("duplex_factor", 0.5)});
-    copy.finish();
-  }
+  machine.copies = read_copies(links, "copy");
+  machine.pageable_copies = read_copies(links, "pageable_copy");
 }
 
 void read_compute_points(MachineSection& compute, Machine& machine) {
@@ -48,14 +70,8 @@ std::string link_points_text(const Machine& machine) {
   if (machine.pageable_to_host.value > 0) {
     text += fmt::format("pageable_to_host = {}\n", machine.pageable_to_host.value);
   }
-  for (const CopyPoint& point : machine.copies) {
-    text += fmt::format(
-        "\n[[links.copy]]\nsize = {}\nhost_to_device = {}\ndevice_to_host = {}\n"
-        "duplex_factor = {}\n",
-        point.size.value, point.host_to_device.value, point.device_to_host.value,
-        point.duplex_factor);
-  }
-  return text;
+  return text + copies_text(machine.copies, "copy") +
+         copies_text(machine.pageable_copies, "pageable_copy");
 }
 
 std::string compute_points_text(const Machine& machine) {

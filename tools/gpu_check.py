@@ -8,7 +8,7 @@ tests/bench/results/ (`{"device", "driver", "date", "commit", NAME: {...}, ...}`
     python3 -B tools/gpu_check.py BUILD_FOLDER [NAME...] [--results FOLDER]
 
 A check returns its figures; each figure that has a limit is a pair (value, limit) and misses
-where the value is above it, or below it where the limit is written "at least"."""
+where the value is above it, below it or another, by what the check says of it."""
 
 import argparse
 import datetime
@@ -42,6 +42,10 @@ def at_most(value, limit):
     return {"value": value, "limit": limit, "holds": value <= limit}
 
 
+def exactly(value, limit):
+    return {"value": value, "limit": limit, "holds": value == limit}
+
+
 def run(*command, env=None):
     """Standard output; a Miss with the last line that it said where it fails."""
     done = subprocess.run([str(word) for word in command], cwd=ROOT, capture_output=True, text=True,
@@ -66,12 +70,12 @@ class Checks:
         return int(re.search(r"\[  PASSED  \] (\d+) test", said).group(1))
 
     def train(self, config, name, *flags):
-        """Step and evaluation lines of a run."""
+        """Step lines, evaluation lines and events of a run."""
         folder = self.folder / name
         self.sluice("train", ROOT / config, "--quiet", "--overwrite", "--run-dir", folder, *flags)
         lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        return ([line for line in lines if "step_seconds" in line],
-                [line for line in lines if "val_loss" in line])
+        return tuple([line for line in lines if key in line]
+                     for key in ("step_seconds", "val_loss", "event"))
 
     # --- The checks, in order. ---
 
@@ -100,7 +104,7 @@ class Checks:
         for dtype, limit in (("bf16", 2e-3), ("fp32", 1e-5)):
             losses = []
             for device in ("cuda", "host"):
-                steps, _ = self.train("configs/quickstart.toml", f"{dtype}-{device}",
+                steps, _, _ = self.train("configs/quickstart.toml", f"{dtype}-{device}",
                                       "--train.steps", "50", "--train.dtype", dtype,
                                       "--train.micro_batch", "2", "--limits.accelerator", device,
                                       "--limits.device", "256MiB", "--eval.sequences", "1")
@@ -109,7 +113,7 @@ class Checks:
         return figures
 
     def shakespeare(self):
-        steps, evaluations = self.train("configs/shakespeare.toml", "shakespeare",
+        steps, evaluations, _ = self.train("configs/shakespeare.toml", "shakespeare",
                                         "--limits.accelerator", "cuda")
         return {"val_loss": at_most(evaluations[-1]["val_loss"], 1.92),
                 "step_ms": 1e3 * statistics.median(step["step_seconds"] for step in steps[2:])}
@@ -118,7 +122,7 @@ class Checks:
         """GPT-2 124M, 16 x 1,024 tokens a step, bf16, everything resident."""
         home = [word for role in ("weights", "gradients", "optimizer", "activations")
                 for word in (f"--place.{role}", "device")]
-        steps, _ = self.train("configs/shapes/gpt2-124m.toml", "gpt2", "--limits.accelerator",
+        steps, _, events = self.train("configs/shapes/gpt2-124m.toml", "gpt2", "--limits.accelerator",
                               "cuda", "--data.train",
                               json.dumps([str(ROOT / "tests/data/tinyshakespeare.txt")]),
                               "--data.tokens", "bytes", "--train.global_batch", "16",
@@ -128,7 +132,13 @@ class Checks:
         per_second = 16 * 1024 / seconds
         # 6 FLOP for each parameter of a product, and causal attention, of 12 layers.
         flops = 6 * (12 * 12 * 768**2 + 768 * 50257) + 6 * 12 * 768 * 1024
-        figures = {"tokens_per_second": per_second, "step_ms": 1e3 * seconds}
+        memory = next((event for event in events if event["event"] == "memory"), None)
+        if memory is None:
+            raise Miss("the run wrote no event `memory` into metrics.jsonl")
+        figures = {"tokens_per_second": per_second, "step_ms": 1e3 * seconds,
+                   # The arena's peak is what the plan said.
+                   "device_bytes": exactly(memory["device_bytes"],
+                                           memory["device_planned_bytes"])}
         peak = next((peak for name, peak in PEAKS.items() if name in self.device), None)
         if peak:
             figures["mfu"] = at_least(per_second * flops / peak, 0.25)

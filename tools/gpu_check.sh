@@ -3,8 +3,8 @@
 # SPDX-FileCopyrightText: The Sluice developers
 #
 # tools/gpu_check.sh [BUILD_FOLDER] [NAME...]
-# Everything that can only be seen on a GPU: see tools/gpu_check.py. Takes a build folder that
-# was made elsewhere, or builds the preset `cuda`; needs a driver and CUDA, no network. Under
+# Everything that can only be seen on a GPU: see tools/gpu_check.py. Takes a build folder, or what
+# tools/pack.sh made of one elsewhere, or builds the preset `cuda`; needs a driver and CUDA, no network. Under
 # 8 minutes on one H200. NAME runs only checks that begin so. Exit 1 on any miss, 2 without GPU.
 set -euo pipefail
 cd "$(dirname "$0")/.."

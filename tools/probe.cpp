@@ -104,10 +104,10 @@ void measure_moves(const OpenDevice& device, int threads, bool quick, Machine& m
   machine.host_adam = measure_host_adam(workers, bytes, quick);
   machine.memory = measure_memory_update(workers, quick);
   if (machine.device == "host") return;
-  machine.copies = measure_copies(*device.accelerator, quick);
-  const LinkRates pageable = measure_pageable(*device.accelerator, quick);
-  machine.pageable_to_device = pageable.host_to_device;
-  machine.pageable_to_host = pageable.device_to_host;
+  machine.copies = measure_copies(*device.accelerator, /*pinned=*/true, quick);
+  machine.pageable_copies = measure_copies(*device.accelerator, /*pinned=*/false, quick);
+  machine.pageable_to_device = machine.pageable_copies.back().host_to_device;
+  machine.pageable_to_host = machine.pageable_copies.back().device_to_host;
   BytesPerSecond beside;
   const Seconds about{quick ? 0.2 : 1.0};
   measure_beside_copies(*device.accelerator, links, about,

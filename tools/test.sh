@@ -88,7 +88,7 @@ release_tests() {
 }
 
 cuda_architectures() {
-  if has_toolkit; then one tools/build.sh cuda-all --target sluice; fi
+  if has_toolkit; then one tools/build.sh cuda-all --target sluice sluice_kernels_tests; fi
 }
 
 stage "release: structure" build_and_test release rebuild_cache -R "$structure"

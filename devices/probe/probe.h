@@ -45,9 +45,8 @@ struct LinkRates {
 };
 LinkRates measure_links(Accelerator& accelerator, bool quick);
 
-// For links of their own: rates by size, and what memory that is not pinned gives.
-std::vector<CopyPoint> measure_copies(Accelerator& accelerator, bool quick);
-LinkRates measure_pageable(Accelerator& accelerator, bool quick);
+// For links of their own: rates by size, smallest first, of host memory that is pinned or not.
+std::vector<CopyPoint> measure_copies(Accelerator& accelerator, bool pinned, bool quick);
 
 // Keeps both links busy for about `time` while `beside` runs on the host; returns what that took.
 Seconds measure_beside_copies(Accelerator& accelerator, const LinkRates& alone, Seconds time,

@@ -14,7 +14,7 @@ using namespace literals;
 
 // Two queues and an end on each side for both of them.
 struct Ends {
-  Ends(Accelerator& accelerator, Bytes copied, bool pinned = true)
+  Ends(Accelerator& accelerator, Bytes copied, bool pinned)
       : size(copied),
         device(accelerator.reserve_device(copied * 2)),
         host(pinned ? accelerator.reserve_host(copied * 2)
@@ -72,13 +72,13 @@ LinkRates rates_of(Ends& ends, Bytes size, int runs) {
 }  // namespace
 
 LinkRates measure_links(Accelerator& accelerator, bool quick) {
-  Ends ends(accelerator, copied_bytes(accelerator, quick ? 16_MiB : 64_MiB));
+  Ends ends(accelerator, copied_bytes(accelerator, quick ? 16_MiB : 64_MiB), /*pinned=*/true);
   return rates_of(ends, ends.size, quick ? 3 : 8);
 }
 
-std::vector<CopyPoint> measure_copies(Accelerator& accelerator, bool quick) {
+std::vector<CopyPoint> measure_copies(Accelerator& accelerator, bool pinned, bool quick) {
   const Bytes largest = copied_bytes(accelerator, quick ? 64_MiB : 256_MiB);
-  Ends ends(accelerator, largest);
+  Ends ends(accelerator, largest, pinned);
   std::vector<CopyPoint> points;
   for (Bytes size = 64_KiB; size <= largest; size = size * 4) {
     const LinkRates rates = rates_of(ends, size, quick ? 5 : 12);
@@ -90,14 +90,9 @@ std::vector<CopyPoint> measure_copies(Accelerator& accelerator, bool quick) {
   return points;
 }
 
-LinkRates measure_pageable(Accelerator& accelerator, bool quick) {
-  Ends ends(accelerator, copied_bytes(accelerator, 64_MiB), /*pinned=*/false);
-  return rates_of(ends, ends.size, quick ? 3 : 8);
-}
-
 Seconds measure_beside_copies(Accelerator& accelerator, const LinkRates& alone, Seconds time,
                               const std::function<void()>& beside) {
-  Ends ends(accelerator, copied_bytes(accelerator, 64_MiB));
+  Ends ends(accelerator, copied_bytes(accelerator, 64_MiB), /*pinned=*/true);
   const auto copies = [&](BytesPerSecond rate) {
     return 1 + static_cast<int>(time.count() * rate.value / static_cast<double>(ends.size.value));
   };

@@ -1,3 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+# SPDX-FileCopyrightText: The Sluice developers
+
 # Sets SLUICE_HAVE_CUDNN, and the target sluice_cudnn with what attention by cuDNN includes:
 # cuDNN's own headers, of the toolkit or the system, and those of its front end, from where
 # CUDNN_FRONTEND_INCLUDE_DIR says, from the system, or, with a network, from the Python registry
@@ -15,31 +18,10 @@ set(frontend_folder ${CMAKE_BINARY_DIR}/cudnn-frontend)
 find_path(CUDNN_INCLUDE_DIR cudnn.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
 find_path(CUDNN_FRONTEND_INCLUDE_DIR cudnn_frontend.h HINTS ${frontend_folder}/include)
 
-# The wheel is of one Python and holds headers for all; a registry that cannot be reached costs
-# a few seconds, at each configuration.
-function(download_frontend)
-  find_package(Python3 COMPONENTS Interpreter QUIET)
-  if(NOT Python3_FOUND)
-    return()
-  endif()
-  file(MAKE_DIRECTORY ${frontend_folder})
-  file(WRITE ${frontend_folder}/requirements.txt
-    "nvidia-cudnn-frontend==${frontend_version} --hash=sha256:${frontend_hash}\n")
-  execute_process(
-    COMMAND ${Python3_EXECUTABLE} -m pip --disable-pip-version-check --retries 0 --timeout 5 download
-      --quiet --no-deps --require-hashes --only-binary=:all: --python-version 311
-      --platform manylinux_2_28_x86_64 --dest ${frontend_folder}
-      --requirement ${frontend_folder}/requirements.txt
-    RESULT_VARIABLE status OUTPUT_QUIET ERROR_QUIET TIMEOUT 120)
-  file(GLOB wheel ${frontend_folder}/*.whl)
-  if(status EQUAL 0 AND wheel)
-    file(ARCHIVE_EXTRACT INPUT ${wheel} DESTINATION ${frontend_folder} PATTERNS "include/*")
-    file(REMOVE ${wheel})
-  endif()
-endfunction()
-
 if(CUDNN_INCLUDE_DIR AND NOT CUDNN_FRONTEND_INCLUDE_DIR)
-  download_frontend()
+  include(${CMAKE_SOURCE_DIR}/devices/cuda/wheels.cmake)
+  fetch_wheels(${frontend_folder} 120 why_not
+    nvidia-cudnn-frontend==${frontend_version}=${frontend_hash})
   find_path(CUDNN_FRONTEND_INCLUDE_DIR cudnn_frontend.h HINTS ${frontend_folder}/include)
 endif()
 
@@ -54,7 +36,7 @@ if(CUDNN_INCLUDE_DIR AND CUDNN_FRONTEND_INCLUDE_DIR)
   return()
 endif()
 if(CUDNN_INCLUDE_DIR)
-  set(missing "its front-end headers: set CUDNN_FRONTEND_INCLUDE_DIR, or configure with a network and pip")
+  set(missing "its front-end headers: set CUDNN_FRONTEND_INCLUDE_DIR, or configure with a network and pip (${why_not})")
 else()
   set(missing "cudnn.h: install cuDNN 9, or set CUDNN_INCLUDE_DIR")
 endif()

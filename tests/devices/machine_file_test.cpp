@@ -182,6 +182,8 @@ Machine with_points() {
   machine.copies = {
       {.size = 1_MiB, .host_to_device = {10e9}, .device_to_host = {9e9}},
       {.size = 64_MiB, .host_to_device = {20e9}, .device_to_host = {18e9}, .duplex_factor = 0.75}};
+  machine.pageable_copies = {
+      {.size = 4_MiB, .host_to_device = {3e9}, .device_to_host = {2e9}, .duplex_factor = 0.5}};
   machine.attention = {{DType::kBFloat16, 1024, 64, 1e12}, {DType::kBFloat16, 8192, 128, 4e12}};
   return machine;
 }
@@ -199,6 +201,10 @@ TEST(MachineFile, PointsBySizeAndShapeComeBack) {
   EXPECT_EQ(back.copies[1].size, 64_MiB);
   EXPECT_EQ(back.copies[1].device_to_host.value, 18e9);
   EXPECT_EQ(back.copies[1].duplex_factor, 0.75);
+  ASSERT_EQ(back.pageable_copies.size(), 1U);
+  EXPECT_EQ(back.pageable_copies[0].size, 4_MiB);
+  EXPECT_EQ(back.pageable_copies[0].device_to_host.value, 2e9);
+  EXPECT_EQ(back.pageable_copies[0].duplex_factor, 0.5);
   ASSERT_EQ(back.attention.size(), 2U);
   EXPECT_EQ(back.attention[1].length, 8192);
   EXPECT_EQ(back.attention[1].head_width, 128);

@@ -36,6 +36,10 @@ else:
     run.mkdir()
     lines = [{"step": s, "loss": 5.0 - s / 100 + off, "step_seconds": 0.01} for s in range(50)]
     lines.append({"step": 50, "val_loss": 1.89})
+    if os.environ.get("FAKE") != "no memory event":
+        touched = 4095 if os.environ.get("FAKE") == "arena" else 4096
+        lines.append({"event": "memory", "device_bytes": touched, "device_planned_bytes": 4096})
+    lines.append({"event": "stop", "reason": "steps"})
     (run / "metrics.jsonl").write_text("\\n".join(map(json.dumps, lines)))
 """
 
@@ -70,6 +74,7 @@ class GpuCheck(unittest.TestCase):
         for name in ("parity", "sanitizer", "verify", "host", "shakespeare", "G1", "probe"):
             self.assertTrue(result[name]["holds"], name)
         self.assertEqual(result["G1"]["tokens_per_second"], 16 * 1024 / 0.01)
+        self.assertEqual(result["G1"]["device_bytes"], 4096)
         self.assertEqual(result["probe"]["host_to_device"], 5e10)
         self.assertIn("7 checks, 0 missed", done.stdout)
 
@@ -78,6 +83,16 @@ class GpuCheck(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertRegex(done.stdout, r"MISS\thost")
         self.assertFalse(self.result()["host"]["holds"])
+
+    def test_an_arena_that_is_not_what_the_plan_said_is_a_miss(self):
+        done = self.check("G1", fault="arena")
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stdout, r"MISS\tG1.*device_bytes 4095 \(limit 4096\)")
+
+    def test_a_run_that_does_not_say_what_it_touched_is_a_miss(self):
+        done = self.check("G1", fault="no memory event")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("wrote no event `memory`", done.stdout)
 
     def test_a_program_that_fails_is_a_miss_too(self):
         (self.path / "sluice_kernels_tests").write_text("#!/bin/sh\necho gone wrong\nexit 3\n")

@@ -54,17 +54,18 @@ TEST(Probe, MeasuresLaunch) {
 
 TEST(Probe, CopiesAreMeasuredBySizeUpToWhatTheDeviceHolds) {
   const auto device = make_accelerator("host", {.capacity = 4_MiB});
-  const std::vector<CopyPoint> points = measure_copies(*device, /*quick=*/true);
-  ASSERT_EQ(points.size(), 3U);
-  EXPECT_EQ(points.front().size, 64_KiB);
-  EXPECT_EQ(points.back().size, 1_MiB);  // both ends of both directions fit
-  for (const CopyPoint& point : points) {
-    EXPECT_GT(point.host_to_device.value, 0);
-    EXPECT_GT(point.device_to_host.value, 0);
-    EXPECT_GE(point.duplex_factor, 0.5);
-    EXPECT_LE(point.duplex_factor, 1.0);
+  for (const bool pinned : {true, false}) {
+    const std::vector<CopyPoint> points = measure_copies(*device, pinned, /*quick=*/true);
+    ASSERT_EQ(points.size(), 3U);
+    EXPECT_EQ(points.front().size, 64_KiB);
+    EXPECT_EQ(points.back().size, 1_MiB);  // both ends of both directions fit
+    for (const CopyPoint& point : points) {
+      EXPECT_GT(point.host_to_device.value, 0);
+      EXPECT_GT(point.device_to_host.value, 0);
+      EXPECT_GE(point.duplex_factor, 0.5);
+      EXPECT_LE(point.duplex_factor, 1.0);
+    }
   }
-  EXPECT_GT(measure_pageable(*device, /*quick=*/true).device_to_host.value, 0);
 }
 
 TEST(Probe, WorkBesideCopiesIsTimedWhileTheyRun) {

@@ -17,13 +17,21 @@ namespace {
 
 class DeviceFault : public ::testing::Test {
  protected:
-  // All three tiers, and 32 MiB of scratch for the queue that computes.
-  TrainResult train(std::vector<ConfigFlag> flags = {}, bool overwrite = false) const {
+  // All three tiers, and 32 MiB of scratch for the queue that computes; a checkpoint at step 2.
+  TrainResult train_on(const Devices& devices, std::vector<ConfigFlag> flags,
+                       TrainOptions options) const {
     flags.insert(flags.begin(), {{"place.weights", "host"},
                                  {"place.optimizer", "storage"},
                                  {"place.adam", "host"},
+                                 {"schedule.kind", "constant"},
+                                 {"checkpoint.every", "2"},
                                  {"log.digest", "true"}});
-    return scratch_.train(flags, {.overwrite = overwrite, .devices = fake_gpus()});
+    options.devices = devices;
+    return scratch_.train(flags, options);
+  }
+
+  TrainResult train(std::vector<ConfigFlag> flags = {}, TrainOptions options = {}) const {
+    return train_on(fake_gpus(), std::move(flags), std::move(options));
   }
 
   void expect_refused(ErrorKind kind, const std::string& because) {
@@ -32,23 +40,37 @@ class DeviceFault : public ::testing::Test {
     EXPECT_FALSE(scratch_.exists("run/model"));
   }
 
-  // Bytes of every file of the saved model.
-  std::map<std::string, std::string> model() const {
-    std::map<std::string, std::string> files;
-    for (const auto& entry : std::filesystem::directory_iterator(scratch_ / "run/model")) {
-      files[entry.path().filename().string()] = text_of(entry.path());
+  // Bytes of every file of a folder of the run, by path.
+  std::map<std::string, std::string> files(const std::string& folder) const {
+    std::map<std::string, std::string> found;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(scratch_ / folder)) {
+      if (entry.is_regular_file()) found[entry.path().string()] = text_of(entry.path());
     }
-    return files;
+    return found;
   }
 
+  // One for each step, in the order of metrics.jsonl.
+  std::vector<std::string> digests() const {
+    static constexpr std::string_view kKey = "\"digest\":\"";
+    std::vector<std::string> found;
+    for (const std::string& line : scratch_.metrics(std::string(kKey))) {
+      found.push_back(line.substr(line.find(kKey) + kKey.size(), 16));
+    }
+    return found;
+  }
+
+  // A run that goes on from step 4 with the fault, and writes no checkpoint before it comes.
   void expect_broken_run(const std::string& because) {
-    const std::map<std::string, std::string> before = model();
-    ASSERT_FALSE(before.empty());
+    const auto model = files("run/model");
+    const auto checkpoints = files("run/checkpoints");
+    ASSERT_FALSE(model.empty());
+    ASSERT_FALSE(checkpoints.empty());
     expect_error(ErrorKind::kInternal, {because, "saved state is intact"}, [&] {
-      train({{"train.steps", "50"}}, /*overwrite=*/true);
+      train({{"train.steps", "50"}, {"checkpoint.every", "1000"}}, {.resume = true});
     });
     EXPECT_EQ(fake_.alive(), 0);
-    EXPECT_TRUE(model() == before);  // bytes: nothing to print
+    EXPECT_TRUE(files("run/model") == model);  // bytes: nothing to print
+    EXPECT_TRUE(files("run/checkpoints") == checkpoints);
   }
 
   FakeCuda fake_;
@@ -60,16 +82,23 @@ class DeviceFault : public ::testing::Test {
 TEST_F(DeviceFault, WithoutAFaultItTrainsAsTheHostDoes) {
   EXPECT_EQ(train().steps, 4);
   EXPECT_EQ(fake_.alive(), 0);
-  const std::vector<std::string> digests = scratch_.metrics("digest");
-  const auto on_gpu = model();
-  scratch_.train({{"place.weights", "host"},
-                  {"place.optimizer", "storage"},
-                  {"place.adam", "host"},
-                  {"log.digest", "true"},
-                  {"limits.accelerator", "host"}},
-                 {.overwrite = true});
-  EXPECT_TRUE(model() == on_gpu);
-  EXPECT_EQ(scratch_.metrics("digest").size(), digests.size());
+  const std::vector<std::string> on_gpu = digests();
+  EXPECT_EQ(on_gpu.size(), 4U);
+  const auto model = files("run/model");
+  train_on({}, {}, {.overwrite = true});
+  EXPECT_TRUE(files("run/model") == model);
+  EXPECT_EQ(digests(), on_gpu);
+}
+
+TEST_F(DeviceFault, ACheckpointGoesOnOnTheOtherDeviceWithTheSameDigests) {
+  train_on({}, {}, {});
+  const std::vector<std::string> on_host = digests();
+  for (const auto& [first, then] : {std::pair{fake_gpus(), Devices{}}, {Devices{}, fake_gpus()}}) {
+    train_on(first, {{"train.steps", "2"}}, {.overwrite = true});
+    EXPECT_EQ(train_on(then, {}, {.resume = true}).steps, 4);
+    EXPECT_EQ(digests(), on_host);
+    EXPECT_EQ(fake_.alive(), 0);
+  }
 }
 
 TEST_F(DeviceFault, NoDriver) {
@@ -106,12 +135,12 @@ TEST_F(DeviceFault, FilledBySomebodyElseAfterThePlan) {
 
 TEST_F(DeviceFault, PinningRefusedTrainsOnWithTheSameBits) {
   train();
-  const auto pinned = model();
+  const auto pinned = files("run/model");
   fake_.fail("pin", kCudaNotPermitted);
   testing::internal::CaptureStderr();
-  EXPECT_EQ(train({}, /*overwrite=*/true).steps, 4);
+  EXPECT_EQ(train({}, {.overwrite = true}).steps, 4);
   const std::string said = testing::internal::GetCapturedStderr();
-  EXPECT_TRUE(model() == pinned);
+  EXPECT_TRUE(files("run/model") == pinned);
   const std::size_t line = said.find("could be pinned");
   EXPECT_NE(line, std::string::npos);
   EXPECT_EQ(said.find("could be pinned", line + 1), std::string::npos);
@@ -122,6 +151,16 @@ TEST_F(DeviceFault, ALaunchThatFailsInAStep) {
   train();
   fake_.fail("launch", kCudaLaunchFailure, 500);
   expect_broken_run("a kernel failed on the GPU");
+}
+
+TEST_F(DeviceFault, ALaunchThatFailsInARunThatReplacesAnotherLeavesThatOnesModel) {
+  train();
+  const auto model = files("run/model");
+  fake_.fail("launch", kCudaLaunchFailure, 500);
+  expect_error(ErrorKind::kInternal, {"a kernel failed on the GPU"}, [&] {
+    train({{"train.steps", "50"}}, {.overwrite = true});
+  });
+  EXPECT_TRUE(files("run/model") == model);
 }
 
 TEST_F(DeviceFault, AnUncorrectableMemoryErrorStaysAndEndsTheRun) {

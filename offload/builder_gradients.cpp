@@ -16,7 +16,7 @@ class GroupTree {
  public:
   explicit GroupTree(const Workload& workload)
       : per_group_(workload.micro_batches / workload.groups),
-        levels_(std::bit_width(static_cast<unsigned>(workload.groups))) {
+        levels_(static_cast<int>(std::bit_width(static_cast<unsigned>(workload.groups)))) {
     SLUICE_CHECK(workload.micro_batches % workload.groups == 0);
     SLUICE_CHECK(std::has_single_bit(static_cast<unsigned>(workload.groups)));
   }

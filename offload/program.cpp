@@ -29,17 +29,17 @@ std::string_view name_of(Lane lane) {
 }
 
 SegmentLayout segment_layout(std::int64_t elements, DType moments) {
-  constexpr std::int64_t kPage = 4096;
+  constexpr std::int64_t kStep = 4096;  // a page
   // One page beyond each array, and two where that would be a power of two.
   const auto stagger = [](std::int64_t bytes) {
-    const std::int64_t distance = round_up(bytes, kPage) + kPage;
-    return (distance & (distance - 1)) == 0 ? distance + kPage : distance;
+    const std::int64_t distance = round_up(bytes, kStep) + kStep;
+    return (distance & (distance - 1)) == 0 ? distance + kStep : distance;
   };
   const std::int64_t master = stagger(4 * elements);
   const std::int64_t moment = stagger(size_of(moments) * elements);
   return {.first_moment = {master},
           .second_moment = {master + moment},
-          .size = {master + moment + round_up(size_of(moments) * elements, kPage)}};
+          .size = {master + moment + round_up(size_of(moments) * elements, kStep)}};
 }
 
 std::int64_t norm_chunks_of(const FlatParameter& flat) {

@@ -4,7 +4,7 @@
 #
 # tools/build.sh [PRESET] [CMake build arguments...]
 # Installs what is missing (tools/packages.txt; as root, or with sudo), configures and
-# builds a preset: release (the default), dev, tsan, fuzz or cuda. Quick when nothing is to do,
+# builds a preset: release (the default), dev, tsan or cuda. Quick when nothing is to do,
 # and without network when everything is installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -38,7 +38,7 @@ install_missing() {
 
 if command -v dpkg-query >/dev/null; then
   mapfile -t packages < <(grep -v '^#' tools/packages.txt)
-  [ "$preset" != fuzz ] || packages+=(clang libclang-rt-14-dev)
+  [ "$preset" != dev ] || packages+=(clang libclang-rt-14-dev llvm)
   install_missing "${packages[@]}"
 else
   say "not a Debian system: tools/packages.txt names what is needed"

@@ -3,10 +3,11 @@
 # SPDX-FileCopyrightText: The Sluice developers
 #
 # tools/fuzz.sh [SECONDS|RUNSx [TARGET...]]
-# Builds the fuzzers of tests/fuzz with Clang and runs each for SECONDS (30), or RUNS times
-# ("2000000x"), as many at a time as there are cores, from the committed corpus and from what earlier runs found (build/fuzz/corpus). What makes a
-# reader crash, leak, take a second or 512 MiB is kept in build/fuzz/findings, and the exit
-# code is 1. `SLUICE_FUZZ_TARGET=NAME build/fuzz/sluice_fuzz FILE` runs one again.
+# Builds the fuzzers of tests/fuzz (preset dev) and runs each for SECONDS (30), or RUNS times
+# ("2000000x"), as many at a time as there are cores, from the committed corpus and from what
+# earlier runs found (build/fuzz/corpus). What makes a reader crash, leak, take a second or
+# 512 MiB is kept in build/fuzz/findings, and the exit code is 1.
+# `SLUICE_FUZZ_TARGET=NAME build/dev/sluice_fuzz FILE` runs one again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -20,7 +21,7 @@ case $length in
   *) limit=-max_total_time=$length ;;
 esac
 shift || true
-tools/build.sh fuzz --target sluice_fuzz
+tools/build.sh dev --target sluice_fuzz
 targets=("$@")
 if [ $# -eq 0 ]; then
   for file in tests/fuzz/*_target.cpp; do
@@ -37,7 +38,7 @@ export findings limit
 one() {
   local target=$1 grown=build/fuzz/corpus/$1 log=$findings/$1.log
   mkdir -p "$grown"
-  if SLUICE_FUZZ_TARGET=$target build/fuzz/sluice_fuzz "$limit" -timeout=1 -rss_limit_mb=512 \
+  if SLUICE_FUZZ_TARGET=$target build/dev/sluice_fuzz "$limit" -timeout=1 -rss_limit_mb=512 \
     -max_len=8192 -print_final_stats=1 -artifact_prefix="$findings/$target-" \
     "$grown" "tests/fuzz/corpus/$target" >"$log" 2>&1; then
     printf 'fuzz: %-14s %9s runs, no finding\n' "$target" \

@@ -6,9 +6,10 @@
 # Everything that must hold before a change lands. Stages: structure (format, arrows of
 # the includes, headers alone), release with all tests, AddressSanitizer and
 # UndefinedBehaviorSanitizer on the labels unit and fault, ThreadSanitizer on the label
-# threads, one iteration of all but the largest benchmarks. Where there is a CUDA toolkit, release compiles
-# the CUDA code for one architecture. --all adds clang-tidy, the fuzzers of tools/fuzz.sh,
-# runs every label under every sanitizer, and compiles CUDA for all architectures. Ends
+# threads, libFuzzer for 30 s on each reader of strangers' files, one iteration of all but
+# the largest benchmarks. Where there is a CUDA toolkit, release compiles the CUDA code for
+# one architecture. --all adds clang-tidy, runs every label under every sanitizer, and
+# compiles CUDA for all architectures. Ends
 # with one line `N passed, N failed`; exit 1 if any failed.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -98,12 +99,12 @@ if $all; then
   stage "dev: all tests" build_and_test dev "" -E "$structure"
   stage "tsan: all tests" build_and_test tsan "" -E "$structure"
   stage "CUDA: sm_80, sm_90a, sm_100" cuda_architectures
-  stage "fuzzers: 30 s each" one tools/fuzz.sh 30
 else
   stage "dev: unit, fault" build_and_test dev "sluice_tests_unit sluice_tests_fault" \
     -L '^(unit|fault)$' -E "$structure|^tools/faults$"
   stage "tsan: threads" build_and_test tsan sluice_tests_threads -L '^threads$'
 fi
+stage "fuzzers: 30 s each" one tools/fuzz.sh 30
 stage "benchmarks: one iteration" bench_once
 
 printf '\n'

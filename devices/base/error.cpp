@@ -8,7 +8,21 @@
 
 namespace sluice {
 
-Error::Error(ErrorKind kind, const std::string& what) : std::runtime_error(what), kind_(kind) {}
+namespace {
+
+// What a message quotes may hold anything: no new lines, and nothing that steers a terminal.
+std::string one_line(std::string text) {
+  for (char& c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7f) c = '?';
+  }
+  return text;
+}
+
+}  // namespace
+
+Error::Error(ErrorKind kind, const std::string& what)
+    : std::runtime_error(one_line(what)), kind_(kind) {}
 
 int exit_code(ErrorKind kind) {
   switch (kind) {

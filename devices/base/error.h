@@ -32,7 +32,8 @@ enum class ErrorKind {
 
 class Error : public std::runtime_error {
  public:
-  // `what` is one line for the user: what, where, the limit, what to type next.
+  // `what` is one line for the user: what, where, the limit, what to type next. Control
+  // characters in it become question marks.
   Error(ErrorKind kind, const std::string& what);
 
   ErrorKind kind() const noexcept { return kind_; }

@@ -8,4 +8,30 @@ namespace sluice {
 
 void refuse_toml() { throw toml::parse_error("cannot be read as TOML", toml::source_region{}); }
 
+void check_toml(std::string_view text) {
+  if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
+  std::string_view end;  // of the string or comment that we are in; empty: in neither
+  toml::source_index line = 1;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const std::string_view rest = text.substr(i);
+    if (rest[0] == '\n') ++line;
+    if (end.empty()) {
+      if (static_cast<unsigned char>(rest[0]) >= 0x80) {
+        throw toml::parse_error("a character that may only stand in a string or a comment",
+                                toml::source_region{.begin = {line, 1}, .end = {line, 1}});
+      }
+      for (const std::string_view open : {"\"\"\"", "'''", "\"", "'"}) {
+        if (end.empty() && rest.starts_with(open)) end = open;
+      }
+      if (rest[0] == '#') end = "\n";
+      if (!end.empty() && end != "\n") i += end.size() - 1;
+    } else if (end[0] == '"' && rest[0] == '\\') {
+      ++i;
+    } else if (rest.starts_with(end) || (end.size() == 1 && rest[0] == '\n')) {
+      i += end.size() - 1;
+      end = {};
+    }
+  }
+}
+
 }  // namespace sluice

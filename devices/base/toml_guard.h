@@ -6,8 +6,15 @@
 // assertion that ends the process, or, with NDEBUG, undefined behaviour. With this both
 // are a toml::parse_error, whoever wrote the text.
 
+#include <string_view>
+
 namespace sluice {
 [[noreturn]] void refuse_toml();
+
+// Before every toml::parse, and like it throws toml::parse_error: outside of strings and
+// comments TOML is ASCII, and on some other characters there toml++ 3.3 has no defined
+// behaviour.
+void check_toml(std::string_view text);
 }  // namespace sluice
 
 #undef NDEBUG

@@ -59,11 +59,17 @@ bool is_tensor_file(const std::string& name) {
                      [&](StatePart part) { return name == file_of(part); });
 }
 
-std::int64_t count_of(const Json& json, const char* key) {
-  const auto value = json.at(key).get<std::int64_t>();
-  if (!json.at(key).is_number_integer() || value < 0) {
-    throw std::invalid_argument(fmt::format("{} is not a count", key));
+// The library would convert a string's, or any real number, which may have no such value.
+std::int64_t integer_of(const Json& json, const char* what) {
+  if (!json.is_number_integer()) {
+    throw std::invalid_argument(fmt::format("{} is not an integer", what));
   }
+  return json.get<std::int64_t>();
+}
+
+std::int64_t count_of(const Json& json, const char* key) {
+  const std::int64_t value = integer_of(json.at(key), key);
+  if (value < 0) throw std::invalid_argument(fmt::format("{} is not a count", key));
   return value;
 }
 
@@ -80,7 +86,7 @@ RunState run_of(const Json& json) {
                .epoch = number_of(json, "epoch"),
                .loss = number_of(json, "loss"),
                .learning_rate = number_of(json, "learning_rate"),
-               .seed = json.at("seed").get<std::int64_t>(),
+               .seed = integer_of(json.at("seed"), "seed"),
                .skipped = {.all = count_of(json, "skipped"),
                            .in_a_row = count_of(json, "skipped_in_a_row")}};
   if (json.contains("digest")) run.digest = unhex(json.at("digest").get<std::string>());
@@ -105,8 +111,10 @@ ManifestFile file_of(const Json& json) {
 ManifestTensor tensor_of(const Json& json, const std::vector<ManifestFile>& files) {
   ManifestTensor tensor{.file = json.at("file").get<std::string>(),
                         .name = json.at("name").get<std::string>(),
-                        .shape = json.at("shape").get<std::vector<std::int64_t>>(),
                         .offset = {count_of(json, "offset")}};
+  for (const Json& extent : json.at("shape")) {
+    tensor.shape.push_back(integer_of(extent, "an extent of shape"));
+  }
   const auto refuse = [&](const std::string& what) {
     throw std::invalid_argument("tensor " + tensor.name + ": " + what);
   };

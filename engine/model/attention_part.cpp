@@ -9,7 +9,11 @@ namespace sluice {
 Attention AttentionPart::arguments(std::int64_t sequences, std::int64_t length,
                                    const Kept& kept) const {
   const std::int64_t element = size_of(dtype);
-  const std::byte* k = kept.qkv + element * shape.query_width();
+  // Without operands only shapes are asked for.
+  const auto behind = [&](const std::byte* base, std::int64_t elements) {
+    return base == nullptr ? nullptr : base + element * elements;
+  };
+  const std::byte* k = behind(kept.qkv, shape.query_width());
   return {.sequences = sequences,
           .length = length,
           .heads = shape.heads,
@@ -18,7 +22,7 @@ Attention AttentionPart::arguments(std::int64_t sequences, std::int64_t length,
           .scale = 1.0F / std::sqrt(static_cast<float>(shape.head_width)),
           .q = kept.qkv,
           .k = k,
-          .v = k + element * shape.kv_width(),
+          .v = behind(k, shape.kv_width()),
           .q_stride = shape.qkv_width(),
           .k_stride = shape.qkv_width(),
           .v_stride = shape.qkv_width(),

@@ -75,8 +75,9 @@ void run_attention(benchmark::State& state, const AttentionShape& s, DType dtype
   const double pairs = static_cast<double>(s.sequences * s.heads) *
                        static_cast<double>(s.length * (s.length + 1)) / 2;
   const double products = backward ? 5 : 2;
-  state.counters["flops_per_second"] = benchmark::Counter(2 * products * pairs * static_cast<double>(s.width),
-                                                benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["flops_per_second"] =
+      benchmark::Counter(2 * products * pairs * static_cast<double>(s.width),
+                         benchmark::Counter::kIsIterationInvariantRate);
 }
 
 const int kRegistered = [] {

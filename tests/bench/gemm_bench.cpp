@@ -44,8 +44,8 @@ void run_gemm(benchmark::State& state, const MatmulCase& c, DType dtype, int thr
                     .output = out.dtype(),
                     .accumulate = c.accumulate};
   for (auto _ : state) run_on_host(workers, call);
-  state.counters["flops_per_second"] = benchmark::Counter(2.0 * static_cast<double>(c.m * c.n * c.k),
-                                                benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["flops_per_second"] = benchmark::Counter(
+      2.0 * static_cast<double>(c.m * c.n * c.k), benchmark::Counter::kIsIterationInvariantRate);
 }
 
 const int kRegistered = [] {

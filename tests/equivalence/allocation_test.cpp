@@ -17,7 +17,7 @@
 #include "tests/support/matrix_workload.h"
 #include "tests/support/run_program.h"
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(SLUICE_SANITIZE_address) || defined(SLUICE_SANITIZE_thread)
 #define SLUICE_COUNTS_ALLOCATIONS 0  // sanitizers have an allocator of their own
 #else
 #define SLUICE_COUNTS_ALLOCATIONS 1

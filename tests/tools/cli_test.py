@@ -4,6 +4,7 @@
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -209,7 +210,9 @@ class Verify(Folder):
         last = done.stdout.strip().splitlines()[-1]
         self.assertRegex(last, r"^verify: \d+ placements, all digests equal$")
         self.assertGreaterEqual(int(last.split()[1]), 40)
-        self.assertIn(f"{last.split()[1]} placements of 2 steps each", done.stderr)
+        said = re.findall(r"^(\d+) placements of 2 steps each", done.stderr, re.M)
+        self.assertEqual(len(said), 2, done.stderr)  # with clipping and without
+        self.assertEqual(sum(map(int, said)), int(last.split()[1]))
 
     def test_a_dropped_edge_is_found_and_named(self):
         done = self.sluice("verify", "run.toml", "--steps", 3, "--model.layers", 2, "--drop-edge")

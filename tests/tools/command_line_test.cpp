@@ -238,7 +238,7 @@ TEST_F(CommandLine, DoctorLeavesNothingBehind) {
 }
 
 TEST_F(CommandLine, AQuickProbeWritesTheMachineThatPlanTakes) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(SLUICE_SANITIZE_address) || defined(SLUICE_SANITIZE_thread)
   GTEST_SKIP() << "needs full speed: sanitized products take minutes";
 #endif
   const Answer probe = sluice("probe --quick --out here.toml");

@@ -76,12 +76,12 @@ TEST(Workers, ThatShareTheirCoresTakeTurns) {
   loops(right, in_right, in_left);
   other.join();
   EXPECT_EQ(runs, 2 * 200 * 7);
-#ifndef __SANITIZE_THREAD__  // workers_tbb.cpp says why not there
+#ifndef SLUICE_SANITIZE_thread  // workers_tbb.cpp says why not there
   EXPECT_FALSE(together);
 #endif
 }
 
-#ifdef __SANITIZE_THREAD__
+#ifdef SLUICE_SANITIZE_thread
 // What the tsan preset is for: a race in the body of a loop is seen.
 TEST(WorkersDeathTest, ARaceIsReported) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");

@@ -234,9 +234,8 @@ TEST(LoadConfig, ContradictionsAreRefusedWithTheirNumbers) {
   expect_refused(kModel + "[train]\ngroups = 3\n", {"groups 3", "power of two"});
   expect_refused(kModel + "[train]\nglobal_batch = 12\nmicro_batch = 2\ngroups = 4\n",
                  {"groups 4", "6 micro-batches"});
-  expect_error(ErrorKind::kData, {"200", "256"}, [] {
-    load(kModel + "vocab = 200\n[data]\ntrain = [\"text.txt\"]\n");
-  });
+  expect_error(ErrorKind::kData, {"200", "256"},
+               [] { load(kModel + "vocab = 200\n[data]\ntrain = [\"text.txt\"]\n"); });
   expect_refused(kModel + "[data]\ntrain = \"a.bin\"\n", {"model.vocab", "50257"});
   expect_refused(kModel + "context = 64\n[data]\nseq_len = 65\n", {"65", "64"});
 }

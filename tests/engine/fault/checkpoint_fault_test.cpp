@@ -15,7 +15,7 @@ namespace {
 
 constexpr int kMostPoints = 500;  // more than a run has
 // A process starts ten times as slowly under AddressSanitizer: a quarter of the points there.
-#ifdef __SANITIZE_ADDRESS__
+#ifdef SLUICE_SANITIZE_address
 constexpr bool kSlow = true;
 #else
 constexpr bool kSlow = false;

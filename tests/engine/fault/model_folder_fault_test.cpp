@@ -80,7 +80,7 @@ int with_full_disk(rlim_t limit, const std::function<bool()>& act) {
 TEST(ModelFolderFault, WithoutRoomTheOlderModelStaysAndNothingElse) {
   const ScratchFolder folder;
   write_model(folder / "model", 3);
-  for (const rlim_t limit : {0, 100, 2000, 100'000}) {
+  for (const rlim_t limit : {0U, 100U, 2000U, 100'000U}) {
     EXPECT_EQ(with_full_disk(limit,
                              [&] {
                                try {

@@ -59,6 +59,10 @@ void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
 
 extern "C" {
+#if defined(SLUICE_SANITIZE_address) && defined(__clang__)
+void* __interceptor_aligned_alloc(std::size_t alignment, std::size_t size);
+#endif
+
 // An object of nlohmann's that is built from a list loses what it holds so far where the
 // next entry gets no memory. The run ends there anyway.
 const char* __lsan_default_suppressions() { return "leak:basic_json(std::initializer_list\n"; }
@@ -69,7 +73,11 @@ void* mmap(void* address, std::size_t size, int protection, int flags, int file,
   return real(address, size, protection, flags, file, offset);
 }
 void* aligned_alloc(std::size_t alignment, std::size_t size) {
+#if defined(SLUICE_SANITIZE_address) && defined(__clang__)
+  static const auto real = __interceptor_aligned_alloc;  // linked statically: no next one
+#else
   static const auto real = next<void* (*)(std::size_t, std::size_t)>("aligned_alloc");
+#endif
   if (refuse(Source::kAlignedAlloc)) return nullptr;
   return real(alignment, size);
 }

@@ -248,7 +248,7 @@ TEST(HostileFiles, AHeaderOfZerosIsNotRead) {
 }
 
 TEST(HostileFiles, AMillionTensorsAreReadAndOneMoreIsNot) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(SLUICE_SANITIZE_address) || defined(SLUICE_SANITIZE_thread)
   GTEST_SKIP() << "needs full speed: a million sanitized tensors take a minute";
 #endif
   const ScratchFolder folder;

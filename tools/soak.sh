@@ -36,6 +36,8 @@ part "flips, cuts, zeroed blocks, other files in a checkpoint" \
   build/release/sluice_engine_tests --gtest_filter='CheckpointReader.*:CheckpointFolder.*'
 part "flips, lost and misdirected writes in a swap file" \
   build/release/sluice_devices_fault_tests --gtest_filter='CheckedStorage.*:SwapFile.*'
+part "memory refused at 5,000 requests" \
+  build/release/sluice_engine_fault_tests --gtest_filter='NoMemory.*'
 for fs in ext4 xfs; do
   part "$cuts power cuts, $fs" python3 -B tools/power_cut.py --cuts "$cuts" --fs "$fs"
 done

@@ -3,12 +3,14 @@
 #include "engine/files/output_file.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
 
 #include "devices/base/error.h"
+#include "devices/base/format.h"
 #include "devices/file_calls.h"
 
 namespace sluice {
@@ -16,12 +18,20 @@ namespace {
 
 namespace fs = std::filesystem;
 
-[[noreturn]] void fail(const fs::path& path, const char* what) {
-  throw Error(ErrorKind::kIo, with_errno(path.string() + ": " + what, errno));
-}
-
 fs::path parent_of(const fs::path& path) {
   return path.has_parent_path() ? path.parent_path() : fs::path(".");
+}
+
+[[noreturn]] void fail(const fs::path& path, const char* what) {
+  const bool full = errno == ENOSPC || errno == EDQUOT;
+  std::string message = with_errno(path.string() + ": " + what, errno);
+  std::error_code unknown;
+  const fs::space_info space = fs::space(parent_of(path), unknown);
+  if (full && !unknown) {
+    message += fmt::format("; {} are free there, make room",
+                           format_bytes({static_cast<std::int64_t>(space.available)}));
+  }
+  throw Error(ErrorKind::kIo, message);
 }
 
 void rename_or_fail(const fs::path& from, const fs::path& to) {

@@ -302,7 +302,7 @@ inline RandomRun run_random(const RandomProgram& random, const RandomRunOptions&
   const auto device = accelerator->reserve_device(size_of_tier(Tier::kDevice));
   const auto host = accelerator->reserve_host(size_of_tier(Tier::kHost));
   const auto copy = accelerator->reserve_host(size_of_tier(Tier::kStorage));
-  const TemporaryFolder folder;
+  const FolderOnDisk folder;
   const auto storage = open_storage(
       {.folder = folder.path(), .size = size_of_tier(Tier::kStorage), .backend = options.io});
   UnorderedStorage unordered(*storage);

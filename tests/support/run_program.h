@@ -54,16 +54,17 @@ struct RunResult {
   std::vector<Timeline> timelines;
 };
 
-// A folder of its own that goes with the object.
-class TemporaryFolder {
+// A folder that goes with the object, below the build: where temporary folders are may be a
+// tmpfs, which is refused as storage.
+class FolderOnDisk {
  public:
-  TemporaryFolder() {
+  FolderOnDisk() {
     std::string name = (std::filesystem::current_path() / "sluice-test-XXXXXX").string();
     path_ = ::mkdtemp(name.data());
   }
-  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  ~FolderOnDisk() { std::filesystem::remove_all(path_); }
+  FolderOnDisk(const FolderOnDisk&) = delete;
+  FolderOnDisk& operator=(const FolderOnDisk&) = delete;
   const std::filesystem::path& path() const { return path_; }
 
  private:
@@ -131,7 +132,7 @@ inline RunResult run_training(const Workload& workload, const Program& program,
   };
   const auto device_arena = accelerator->reserve_device(arena_of(Tier::kDevice));
   const auto host_arena = accelerator->reserve_host(arena_of(Tier::kHost));
-  TemporaryFolder folder;
+  FolderOnDisk folder;
   std::unique_ptr<Storage> storage;
   if (program.extent[index_of(Tier::kStorage)].value > 0) {
     storage = open_storage({.folder = folder.path(),

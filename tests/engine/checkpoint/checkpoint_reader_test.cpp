@@ -199,7 +199,7 @@ TEST(CheckpointReader, LeavesNoDescriptorOpen) {
   state.fill(5);
   state.save(folder.path(), 1);
   const auto before = open_now();
-  for (int i = 0; i < 200; ++i) {
+  for (int i = 0; i < times(200, 1000); ++i) {
     CheckpointReader(state.save(folder.path(), 1)).load(state.workload(), state.state());
   }
   EXPECT_EQ(open_now(), before);

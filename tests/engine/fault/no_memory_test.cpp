@@ -20,6 +20,7 @@
 #include "devices/base/log.h"
 #include "devices/base/out_of_memory.h"
 #include "tests/engine/run/run_scratch.h"
+#include "tests/soak.h"
 
 namespace {
 
@@ -186,7 +187,9 @@ class NoMemory : public testing::Test {
   RunScratch scratch_;
 };
 
-TEST_F(NoMemory, RefusedByNewTheRunEndsAndLeavesNothing) { refuse_many(Source::kNew, 180); }
+TEST_F(NoMemory, RefusedByNewTheRunEndsAndLeavesNothing) {
+  refuse_many(Source::kNew, times(180, 5000));
+}
 
 TEST_F(NoMemory, RefusedByMmapTheRunEndsAndLeavesNothing) { refuse_many(Source::kMmap, 20); }
 

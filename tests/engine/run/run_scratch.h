@@ -60,7 +60,7 @@ limits = { device = "64MiB", host = "64MiB", storage = "64MiB", threads = 2, acc
   bool exists(const std::string& name) const { return std::filesystem::exists(*this / name); }
 
  private:
-  TemporaryFolder folder_;
+  FolderOnDisk folder_;
 };
 
 }  // namespace sluice

@@ -147,11 +147,6 @@ drain_late = 0
     return steps;
   }
 
-  std::int64_t newest_whole() const {
-    const std::vector<std::int64_t> steps = whole_checkpoints();
-    return steps.empty() ? 0 : steps.front();
-  }
-
   // Names in checkpoints/ that are no checkpoint's.
   std::vector<std::string> leftovers() const {
     std::vector<std::string> names;

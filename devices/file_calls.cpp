@@ -124,14 +124,15 @@ int remove_tree(const fs::path& path) {
   struct stat status {};
   if (::lstat(path.c_str(), &status) != 0) return errno == ENOENT ? 0 : -1;
   if (S_ISDIR(status.st_mode)) {
-    std::error_code error;
     std::vector<fs::path> inside;  // listed first: removing beside reading may skip names
-    for (fs::directory_iterator entry(path, error), end; !error && entry != end;
-         entry.increment(error)) {
-      inside.push_back(entry->path());
-    }
-    if (error) {
-      errno = error.value();
+    try {
+      // The constructor that gives a code instead may not throw, so it ends the process where
+      // it gets no memory.
+      for (const fs::directory_entry& entry : fs::directory_iterator(path)) {
+        inside.push_back(entry.path());
+      }
+    } catch (const fs::filesystem_error& error) {
+      errno = error.code().value();
       return -1;
     }
     for (const fs::path& one : inside) {

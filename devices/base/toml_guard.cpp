@@ -9,17 +9,26 @@ namespace sluice {
 void refuse_toml() { throw toml::parse_error("cannot be read as TOML", toml::source_region{}); }
 
 void check_toml(std::string_view text) {
+  const auto refuse = [](const char* what, toml::source_index line) {
+    throw toml::parse_error(what, toml::source_region{.begin = {line, 1}, .end = {line, 1}});
+  };
   if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
   std::string_view end;  // of the string or comment that we are in; empty: in neither
   toml::source_index line = 1;
+  char before = '\n';  // the last character outside of strings that is no space
   for (std::size_t i = 0; i < text.size(); ++i) {
     const std::string_view rest = text.substr(i);
     if (rest[0] == '\n') ++line;
     if (end.empty()) {
       if (static_cast<unsigned char>(rest[0]) >= 0x80) {
-        throw toml::parse_error("a character that may only stand in a string or a comment",
-                                toml::source_region{.begin = {line, 1}, .end = {line, 1}});
+        refuse("a character that may only stand in a string or a comment", line);
       }
+      // Keys and values may begin with a quote; in the middle of one it begins no string.
+      const bool quote = rest[0] == '"' || rest[0] == '\'';
+      if (quote && std::string_view("=[,{.\n").find(before) == std::string_view::npos) {
+        refuse("a quote in the middle of a key or a value", line);
+      }
+      if (rest[0] != ' ' && rest[0] != '\t' && rest[0] != '\r') before = rest[0];
       for (const std::string_view open : {"\"\"\"", "'''", "\"", "'"}) {
         if (end.empty() && rest.starts_with(open)) end = open;
       }
@@ -29,6 +38,9 @@ void check_toml(std::string_view text) {
       ++i;
     } else if (rest.starts_with(end) || (end.size() == 1 && rest[0] == '\n')) {
       i += end.size() - 1;
+      // Up to two more quotes belong to a string of several lines.
+      while (end.size() == 3 && i + 1 < text.size() && text[i + 1] == end[0]) ++i;
+      before = rest[0];
       end = {};
     }
   }

@@ -21,10 +21,12 @@ constexpr std::string_view kPrefix = "step-";
 
 template <typename Act>
 void for_entries(const fs::path& folder, Act act) {
-  std::error_code error;
-  for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
-       entry.increment(error)) {
-    act(*entry, entry->path().filename().string());
+  try {
+    for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+      act(entry, entry.path().filename().string());
+    }
+  } catch (const fs::filesystem_error&) {
+    // No folder, or one that may not be read: no checkpoints.
   }
 }
 

@@ -51,7 +51,6 @@ template <typename Write>
 void OutputFile::write_all(std::span<const std::byte> bytes, Write write) {
   while (!bytes.empty()) {
     const std::int64_t done = write(bytes);
-    if (done < 0 && errno == EINTR) continue;
     if (done == 0) errno = ENOSPC;  // a disk that takes nothing and does not say why
     if (done <= 0) fail(path_, "cannot be written");
     bytes = bytes.subspan(static_cast<std::size_t>(done));

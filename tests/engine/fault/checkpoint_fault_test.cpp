@@ -131,6 +131,25 @@ TEST(CheckpointFault, WritesThatTakeAFewBytesAreGoneOnWith) {
   EXPECT_EQ(run.whole_checkpoints(), (std::vector<std::int64_t>{3, 2}));
 }
 
+TEST(CheckpointFault, InterruptedReservationsAndWritesAreMadeAgain) {
+  class Interrupted final : public FileFaults {
+   public:
+    Outcome before(FileCall call, const std::filesystem::path& path) override {
+      if (path.string().find("/checkpoints/") == std::string::npos) return {};
+      if (call != FileCall::kReserve && call != FileCall::kWrite) return {};
+      constexpr int kErrors[] = {EINTR, EAGAIN, 0};
+      return {.error = kErrors[calls_++ % 3]};
+    }
+
+   private:
+    std::atomic<unsigned> calls_{0};
+  };
+  const KilledRun run(2, 2);
+  Interrupted faults;
+  EXPECT_EQ(in_child([&] { return run.train_with(faults, false); }), 0);
+  EXPECT_EQ(run.whole_checkpoints(), std::vector<std::int64_t>{2});
+}
+
 // A sync that failed is not asked again: the next one would say that all is well.
 TEST(CheckpointFault, AFailedSyncIsNeverRepeatedOnTheSameFile) {
   class SyncsOnce final : public FileFaults {

@@ -14,14 +14,17 @@ HWY_BEFORE_NAMESPACE();
 namespace sluice {
 namespace HWY_NAMESPACE {
 
-// One pass: each array is read once and written once.
+// One pass: each array is read once and written once. The step is copied: read through a
+// reference it might be what a store of fp32 changes, and the loop would stay scalar.
 template <typename G, typename M, typename W>
-void adamw_range(const AdamW& a, const AdamWStep& step, std::int64_t begin, std::int64_t end) {
-  const G* __restrict gradient = at<G>(a.gradient, 0);
-  float* __restrict master = a.master;
-  M* __restrict first = at<M>(a.first_moment, 0);
-  M* __restrict second = at<M>(a.second_moment, 0);
-  W* __restrict weight = at<W>(a.weight, 0);
+void adamw_range(const AdamW& a, const AdamWStep& of_all, std::int64_t begin, std::int64_t end) {
+  const AdamWStep step = of_all;
+  const G* const gradient = at<G>(a.gradient, 0);
+  float* const master = a.master;
+  M* const first = at<M>(a.first_moment, 0);
+  M* const second = at<M>(a.second_moment, 0);
+  W* const weight = at<W>(a.weight, 0);
+#pragma GCC ivdep
   for (std::int64_t i = begin; i < end; ++i) {
     const AdamWElement updated =
         adamw_element(step, loaded(gradient[i]), {master[i], loaded(first[i]), loaded(second[i])});

@@ -30,40 +30,54 @@ constexpr int kRows = 6;
 constexpr int kColumns = 2 * kWidth;
 
 #if HWY_TARGET == HWY_SCALAR
-// Writes the transpose of 4 rows x 4: row d of it to to + d * step.
+constexpr int kDeep = 4;
+// Writes the transpose of 4 rows x kDeep: row d of it to to + d * step.
 template <typename T>
-void transpose_quad(const T* from, std::int64_t stride, float* to, std::int64_t step) {
-  for (int d = 0; d < 4; ++d) {
+void transpose_four(const T* from, std::int64_t stride, float* to, std::int64_t step) {
+  for (int d = 0; d < kDeep; ++d) {
     for (int i = 0; i < 4; ++i) to[d * step + i] = loaded(from[i * stride + d]);
   }
 }
 #else
-using Quad = hn::FixedTag<float, 4>;
+constexpr int kDeep = kWidth;
 
-HWY_INLINE hn::Vec<Quad> load_quad(const float* from) { return hn::LoadU(Quad(), from); }
-HWY_INLINE hn::Vec<Quad> load_quad(const bf16* from) {
-  const hn::Rebind<std::uint16_t, Quad> narrow;
-  const hn::Rebind<std::uint32_t, Quad> wide;
+HWY_INLINE Vector load_floats(const float* from) { return hn::LoadU(Floats(), from); }
+HWY_INLINE Vector load_floats(const bf16* from) {
+  const hn::Rebind<std::uint16_t, Floats> narrow;
+  const hn::Rebind<std::uint32_t, Floats> wide;
   const auto bits = hn::PromoteTo(wide, hn::LoadU(narrow, &from->bits));
-  return hn::BitCast(Quad(), hn::ShiftLeft<16>(bits));
+  return hn::BitCast(Floats(), hn::ShiftLeft<16>(bits));
 }
 
-// Writes the transpose of 4 rows x 4: row d of it to to + d * step.
+// Writes the vector's groups of four, the first to `to`, each next one 4 * step behind.
+template <class D>
+HWY_INLINE void store_quads(D d, hn::Vec<D> v, float* to, std::int64_t step) {
+  if constexpr (hn::MaxLanes(D()) == 4) {
+    hn::StoreU(v, d, to);
+  } else {
+    const hn::Half<D> half;
+    store_quads(half, hn::LowerHalf(half, v), to, step);
+    store_quads(half, hn::UpperHalf(half, v), to + hn::MaxLanes(D()) / 2 * step, step);
+  }
+}
+
+// Writes the transpose of 4 rows x kDeep: row d of it to to + d * step. Interleaving works on
+// groups of four elements of each row at once.
 template <typename T>
-HWY_INLINE void transpose_quad(const T* from, std::int64_t stride, float* to, std::int64_t step) {
-  const Quad d;
-  const auto r0 = load_quad(from);
-  const auto r1 = load_quad(from + stride);
-  const auto r2 = load_quad(from + 2 * stride);
-  const auto r3 = load_quad(from + 3 * stride);
-  const auto low02 = hn::InterleaveLower(d, r0, r2);
-  const auto low13 = hn::InterleaveLower(d, r1, r3);
-  const auto high02 = hn::InterleaveUpper(d, r0, r2);
-  const auto high13 = hn::InterleaveUpper(d, r1, r3);
-  hn::StoreU(hn::InterleaveLower(d, low02, low13), d, to);
-  hn::StoreU(hn::InterleaveUpper(d, low02, low13), d, to + step);
-  hn::StoreU(hn::InterleaveLower(d, high02, high13), d, to + 2 * step);
-  hn::StoreU(hn::InterleaveUpper(d, high02, high13), d, to + 3 * step);
+HWY_INLINE void transpose_four(const T* from, std::int64_t stride, float* to, std::int64_t step) {
+  const Floats d;
+  const Vector r0 = load_floats(from);
+  const Vector r1 = load_floats(from + stride);
+  const Vector r2 = load_floats(from + 2 * stride);
+  const Vector r3 = load_floats(from + 3 * stride);
+  const Vector low02 = hn::InterleaveLower(d, r0, r2);
+  const Vector low13 = hn::InterleaveLower(d, r1, r3);
+  const Vector high02 = hn::InterleaveUpper(d, r0, r2);
+  const Vector high13 = hn::InterleaveUpper(d, r1, r3);
+  store_quads(d, hn::InterleaveLower(d, low02, low13), to, step);
+  store_quads(d, hn::InterleaveUpper(d, low02, low13), to + step, step);
+  store_quads(d, hn::InterleaveLower(d, high02, high13), to + 2 * step, step);
+  store_quads(d, hn::InterleaveUpper(d, high02, high13), to + 3 * step, step);
 }
 #endif
 
@@ -101,11 +115,11 @@ template <int kPanel, typename T>
 void pack_along(const T* from, std::int64_t stride, std::int64_t rows, std::int64_t depth,
                 float* HWY_RESTRICT to) {
   if (rows < kPanel) std::fill_n(to, depth * kPanel, 0.0F);
-  const std::int64_t whole = rows < 4 ? 0 : depth / 4 * 4;
+  const std::int64_t whole = rows < 4 ? 0 : depth / kDeep * kDeep;
   for (std::int64_t i = 0; i < rows && whole > 0; i += 4) {
     const std::int64_t row = std::min(i, rows - 4);  // the last four may overlap the ones before
-    for (std::int64_t d = 0; d < whole; d += 4) {
-      transpose_quad(from + row * stride + d, stride, to + d * kPanel + row, kPanel);
+    for (std::int64_t d = 0; d < whole; d += kDeep) {
+      transpose_four(from + row * stride + d, stride, to + d * kPanel + row, kPanel);
     }
   }
   for (std::int64_t i = 0; i < rows; ++i) {

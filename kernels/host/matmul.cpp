@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Sluice developers
+#include <limits>
+
 #include "kernels/host/gemm_tile.h"
 #include "kernels/host/loops.h"
 #include "kernels/host_kernels.h"
@@ -11,19 +13,34 @@ struct TileSize {
   std::int64_t rows, columns;
 };
 
-// Large tiles reuse what they pack; small ones give every core some of a small
-// output. Results do not depend on the choice (gemm_tile.h).
-TileSize tile_size(const Matmul& a) {
-  constexpr TileSize kSizes[] = {{kMaxTileRows, kMaxTileColumns}, {96, 128}, {66, 64}};
-  constexpr std::int64_t kEnoughTiles = 8;
-  constexpr std::int64_t kWorthAThread = 1 << 20;  // multiply-adds per tile
-  TileSize chosen = kSizes[0];
-  for (const TileSize& size : kSizes) {
-    if (size.rows * size.columns * a.k < kWorthAThread) break;
-    chosen = size;
-    if (divide_up(a.m, size.rows) * divide_up(a.n, size.columns) >= kEnoughTiles) break;
+// Cuts c in equal parts each way so that the thread with the most tiles is done soonest: large
+// tiles reuse what they pack, many of them leave no thread without work. Costs are in
+// multiply-adds. Results do not depend on the choice (gemm_tile.h).
+TileSize tile_size(const Matmul& a, int threads) {
+  constexpr std::int64_t kPack = 20;                 // of one element
+  constexpr std::int64_t kStart = 1 << 17;           // of one tile
+  constexpr std::int64_t kRows = 12, kColumns = 32;  // micro-tiles, gemm_tile.cpp
+  constexpr std::int64_t kCuts = 12;
+  TileSize best{kMaxTileRows, kMaxTileColumns};
+  std::int64_t least = std::numeric_limits<std::int64_t>::max();
+  const auto part = [](std::int64_t size, std::int64_t parts, std::int64_t step) {
+    return round_up(divide_up(size, parts), step);
+  };
+  const std::int64_t fewest_down = divide_up(a.m, kMaxTileRows);
+  const std::int64_t fewest_across = divide_up(a.n, kMaxTileColumns);
+  for (std::int64_t down = fewest_down; down < fewest_down + kCuts; ++down) {
+    for (std::int64_t across = fewest_across; across < fewest_across + kCuts; ++across) {
+      const TileSize size{part(a.m, down, kRows), part(a.n, across, kColumns)};
+      const std::int64_t tiles = divide_up(a.m, size.rows) * divide_up(a.n, size.columns);
+      const std::int64_t tile =
+          (size.rows * size.columns + kPack * (size.rows + size.columns)) * a.k + kStart;
+      const std::int64_t cost = divide_up(tiles, threads) * tile;
+      if (cost >= least) continue;
+      least = cost;
+      best = size;
+    }
   }
-  return chosen;
+  return best;
 }
 
 // What c holds before the product is added, as fp32: bias, plus c where accumulated.
@@ -81,7 +98,8 @@ void multiply_one(const Matmul& a, std::int64_t row, std::int64_t column, TileSi
 }  // namespace
 
 void run_on_host(Workers& workers, const Matmul& a) {
-  const TileSize size = tile_size(a);
+  if (a.m == 0 || a.n == 0) return;
+  const TileSize size = tile_size(a, workers.threads());
   const std::int64_t across = divide_up(a.n, size.columns);
   workers.for_each(divide_up(a.m, size.rows) * across, [&](std::int64_t i) {
     multiply_one(a, i / across * size.rows, i % across * size.columns, size);

@@ -37,7 +37,11 @@ inline std::vector<MatmulCase> matmul_edge_cases() {
 }
 
 inline std::vector<MatmulCase> matmul_training_cases() {
-  return {{768, 128, 128, false, false, true},
+  return {{256, 256, 256, false, true},
+          {256, 688, 256, false, true},
+          {256, 256, 688},
+          {688, 256, 256, true, false, false, true},
+          {768, 128, 128, false, false, true},
           {768, 512, 128, false, false, true},
           {1024, 768, 768, false, false, true},
           {1024, 3072, 768, false, false, true},

@@ -18,15 +18,15 @@ class Rings {
 
   enum Kind : std::uint8_t { kStateIn, kStateOut, kGradientIn, kWeightOut, kSaveOut, kKinds };
 
-  // The next slot of a ring, at least `size` long.
+  // The next slot of a ring, which is as long as the longest it ever holds.
   BufferId next(Kind kind, Tier tier, Bytes size) {
     Ring& ring = rings_[kind][index_of(tier)];
     // As many slots as are really taken.
     if (ring.slots.size() < slots_of(kind)) {
-      ring.slots.push_back(context_.emitter.buffer(tier, role_of(kind), largest(kind), true));
+      ring.slots.push_back(context_.emitter.buffer(tier, role_of(kind), padded(size.value), true));
     }
     const BufferId slot = ring.slots[ring.next++ % ring.slots.size()];
-    SLUICE_CHECK(context_.emitter[slot].size >= size);
+    context_.emitter.enlarge(slot, padded(size.value));
     return slot;
   }
 
@@ -45,26 +45,6 @@ class Rings {
     if (kind == kGradientIn) return Role::kGradient;
     if (kind == kSaveOut) return Role::kWorkspace;
     return kind == kWeightOut ? Role::kWeight : Role::kState;
-  }
-
-  Bytes largest(Kind kind) const {
-    const Workload& workload = context_.workload;
-    std::int64_t elements = 0;
-    for (int f = 0; f < context_.flats(); ++f) {
-      if (kind != kSaveOut && updates_in_place(context_.placement, f)) continue;
-      if (kind == kSaveOut && !only_on_device(f)) continue;
-      elements = std::max(elements, context_.homes[static_cast<std::size_t>(f)].segment_elements);
-    }
-    if (kind == kGradientIn) return padded(size_of(workload.gradient) * elements);
-    if (kind == kWeightOut) return padded(size_of(workload.compute) * elements);
-    const Bytes block = segment_layout(elements, workload.moments).size;
-    return kind == kSaveOut ? std::min(block, kSavePiece) : block;
-  }
-
-  // The state does not come through the host on its way.
-  bool only_on_device(int flat) const {
-    const auto i = static_cast<std::size_t>(flat);
-    return context_.placement.states[i] == Tier::kDevice && context_.placement.adam_on_device[i];
   }
 
   BuildContext& context_;

@@ -15,6 +15,11 @@ BufferId Emitter::buffer(Tier tier, Role role, Bytes size, bool persistent) {
   return static_cast<BufferId>(buffers_.size()) - 1;
 }
 
+void Emitter::enlarge(BufferId buffer, Bytes size) {
+  Bytes& now = buffers_[static_cast<std::size_t>(buffer)].size;
+  now = std::max(now, size);
+}
+
 template <typename Accesses>
 void Emitter::append(const Moment& moment, Operation operation, const Accesses& accesses) {
   operation.first_access = static_cast<std::uint32_t>(accesses_.size());

@@ -27,6 +27,8 @@ struct Moment {
 class Emitter {
  public:
   BufferId buffer(Tier tier, Role role, Bytes size, bool persistent = false);
+  // Makes it at least `size` long.
+  void enlarge(BufferId buffer, Bytes size);
 
   // Operands as accesses. The whole buffer, or bytes of it.
   Access read(BufferId buffer) const { return whole(buffer, true, false); }

@@ -104,6 +104,10 @@ void save_machine(const Machine& machine, const std::filesystem::path& path);
 // or of `device`, one of its kind.
 Machine default_machine(const MachineLimits& limits, const DeviceChoice& device = {});
 
+// The machine with at most `cores` of its cores at work: what those compute takes longer in
+// proportion.
+Machine with_cores(Machine machine, int cores);
+
 // Where `probe` keeps the file of this machine:
 // $XDG_CACHE_HOME/sluice/machine-<hash of CPU model, cores, RAM and device>.toml.
 std::filesystem::path cached_machine_path(const MachineLimits& limits,

@@ -102,6 +102,20 @@ std::filesystem::path cached_machine_path(const MachineLimits& limits, const Dev
   return folder / "sluice" / fmt::format("machine-{:016x}.toml", stable_hash(key));
 }
 
+Machine with_cores(Machine machine, int cores) {
+  if (cores >= machine.cores) return machine;
+  const double part = static_cast<double>(cores) / machine.cores;
+  machine.cores = cores;
+  machine.host_adam.value *= part;
+  if (machine.device != "host") return machine;
+  for (GemmPoint& point : machine.gemm) point.flops_per_second *= part;
+  for (AttentionPoint& point : machine.attention) point.flops_per_second *= part;
+  machine.attention_fp32 *= part;
+  machine.attention_bf16 *= part;
+  machine.elementwise.value *= part;
+  return machine;
+}
+
 double gemm_rate(const Machine& machine, DType dtype, double m, double n, double k) {
   SLUICE_CHECK(!machine.gemm.empty());
   const auto far = [&](const GemmPoint& point) {

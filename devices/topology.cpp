@@ -64,8 +64,8 @@ std::optional<double> quota_of(const ControlGroup& group) {
   return static_cast<double>(*quota) / static_cast<double>(period);
 }
 
-// Cores and memory nodes that `cpus` lie in. Without hwloc's help: one each.
-void count_cores(CpuLimit& limit) {
+// Cores, memory nodes and caches that `cpus` lie in. Without hwloc's help: one each.
+void look_around(CpuLimit& limit) {
   limit.physical_cores = static_cast<int>(limit.cpus.size());
   hwloc_topology_t topology = nullptr;
   if (hwloc_topology_init(&topology) != 0) return;
@@ -76,15 +76,19 @@ void count_cores(CpuLimit& limit) {
                                                                        hwloc_bitmap_free);
   for (const int cpu : limit.cpus) hwloc_bitmap_set(mine.get(), static_cast<unsigned>(cpu));
   const auto touched = [&](hwloc_obj_type_t type) {
-    int count = 0;
+    std::vector<hwloc_obj_t> objects;
     for (hwloc_obj_t it = hwloc_get_next_obj_by_type(topology, type, nullptr); it != nullptr;
          it = hwloc_get_next_obj_by_type(topology, type, it)) {
-      count += hwloc_bitmap_intersects(it->cpuset, mine.get()) != 0 ? 1 : 0;
+      if (hwloc_bitmap_intersects(it->cpuset, mine.get()) != 0) objects.push_back(it);
     }
-    return count;
+    return objects;
   };
-  if (const int cores = touched(HWLOC_OBJ_CORE); cores > 0) limit.physical_cores = cores;
-  limit.numa_nodes = std::max(1, touched(HWLOC_OBJ_NUMANODE));
+  const auto count = [&](hwloc_obj_type_t type) { return static_cast<int>(touched(type).size()); };
+  limit.physical_cores = count(HWLOC_OBJ_CORE) > 0 ? count(HWLOC_OBJ_CORE) : limit.physical_cores;
+  limit.numa_nodes = std::max(1, count(HWLOC_OBJ_NUMANODE));
+  for (const hwloc_obj_t cache : touched(HWLOC_OBJ_L3CACHE)) {
+    limit.last_level_cache.value += static_cast<std::int64_t>(cache->attr->cache.size);
+  }
 }
 
 CpuLimit cpu_limit(const std::filesystem::path& root) {
@@ -101,7 +105,7 @@ CpuLimit cpu_limit(const std::filesystem::path& root) {
     limit.source = fmt::format("cgroup {} of {}",
                                group.version == 2 ? "cpu.max" : "cpu.cfs_quota_us", group.name);
   }
-  count_cores(limit);
+  look_around(limit);
   return limit;
 }
 

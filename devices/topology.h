@@ -21,6 +21,7 @@ struct CpuLimit {
   int threads = 1;         // worth starting: cpus, cut by a quota
   int physical_cores = 1;  // that `cpus` belong to
   int numa_nodes = 1;      // likewise
+  Bytes last_level_cache;  // all that `cpus` share or own; 0 where it is not known
   std::string source;      // "CPUs online", "affinity mask", "cgroup cpu.max of /x"
 };
 

@@ -2,30 +2,16 @@
 // SPDX-FileCopyrightText: The Sluice developers
 #include "kernels/rates.h"
 
-#include <algorithm>
 #include <cstring>
 
 #include "devices/base/error.h"
+#include "devices/probe/typical_time.h"
 #include "kernels/host_kernels.h"
 
 namespace sluice {
 namespace {
 
-// The shortest of several runs, after one that warms up; about 0.3 s (quick: 0.06).
-template <typename Run>
-double best_of(bool quick, Run run) {
-  run();
-  const double budget = quick ? 0.06 : 0.3;
-  double best = 1e9, spent = 0;
-  for (int i = 0; i < 50 && (i < 2 || spent < budget); ++i) {
-    const double start = steady_seconds().count();
-    run();
-    const double seconds = steady_seconds().count() - start;
-    best = std::min(best, seconds);
-    spent += seconds;
-  }
-  return best;
-}
+Seconds budget(bool quick) { return Seconds{quick ? 0.15 : 0.4}; }
 
 }  // namespace
 
@@ -37,10 +23,11 @@ RateMeter::RateMeter(Queue& queue, const KernelTable& kernels, std::span<std::by
 
 template <typename Run>
 double RateMeter::seconds_of(Run run) {
-  return best_of(quick_, [&] {
+  const Seconds time = typical_time(budget(quick_), 3, [&] {
     run();
     queue_.synchronize(queue_.mark());
   });
+  return time.count();
 }
 
 double RateMeter::matmul(DType dtype, std::int64_t m, std::int64_t n, std::int64_t k) {
@@ -55,7 +42,8 @@ double RateMeter::matmul(DType dtype, std::int64_t m, std::int64_t n, std::int64
                              .a = a,
                              .a_stride = k,
                              .b = b,
-                             .b_stride = n,
+                             .b_stride = k,
+                             .b_transposed = true,
                              .c = c,
                              .c_stride = n,
                              .dtype = dtype,
@@ -96,21 +84,30 @@ BytesPerSecond RateMeter::elementwise(std::int64_t count) {
 
 Seconds RateMeter::launch() {
   constexpr int kInARow = 500;
+  // As little as the host device still shares between two threads.
+  constexpr std::int64_t kWidth = 8192;
+  auto* const numbers = reinterpret_cast<float*>(memory_.data());
+  const Norm row_pair{.rows = 2,
+                      .n = kWidth,
+                      .layer_norm = false,
+                      .x = numbers,
+                      .scale = numbers,
+                      .y = numbers + 2 * kWidth,
+                      .reciprocal = numbers + 4 * kWidth};
   const double seconds = seconds_of([&] {
     for (int i = 0; i < kInARow; ++i) {
-      kernels_.fill_zero(queue_, {.to = memory_.data(), .size = Bytes{256}});
+      kernels_.norm(queue_, row_pair);
     }
   });
   return Seconds{seconds / kInARow};
 }
 
 BytesPerSecond measure_host_adam(Workers& workers, std::span<std::byte> memory, bool quick) {
-  // More than the last-level cache, as in training: from it Adam ran twice as fast.
-  constexpr std::int64_t elements = 8 << 20;
-  SLUICE_CHECK(static_cast<std::int64_t>(memory.size()) >= 17 * elements);
-  std::memset(memory.data(), 0, static_cast<std::size_t>(17 * elements));
-  const auto at = [&](std::int64_t slot) { return memory.data() + slot; };
   constexpr std::int64_t kStagger = 12288;
+  const std::int64_t elements =
+      (static_cast<std::int64_t>(memory.size()) - 4 * kStagger) / 16 / 4096 * 4096;
+  std::memset(memory.data(), 0, memory.size());
+  const auto at = [&](std::int64_t slot) { return memory.data() + slot; };
   const NormResult norm{.norm = 1, .scale = 1, .finite = 1};
   const AdamW adam{.count = elements,
                    .learning_rate = 1e-3F,
@@ -125,8 +122,8 @@ BytesPerSecond measure_host_adam(Workers& workers, std::span<std::byte> memory, 
                    .weight = at(14 * elements + 4 * kStagger),
                    .weight_dtype = DType::kBFloat16,
                    .norm = &norm};
-  const double seconds = best_of(quick, [&] { run_on_host(workers, adam); });
-  return {28.0 * static_cast<double>(elements) / seconds};
+  const Seconds time = typical_time(budget(quick), 3, [&] { run_on_host(workers, adam); });
+  return {28.0 * static_cast<double>(elements) / time.count()};
 }
 
 }  // namespace sluice

@@ -59,11 +59,11 @@ Totals totals_of(const Workload& workload, const Combination& c, const CostModel
   for (std::size_t l = 0; l < workload.layers.size(); ++l) {
     const LayerSpec& layer = workload.layers[l];
     const bool head = l + 1 == workload.layers.size();
-    const double forward = costs.forward(static_cast<int>(l));
-    t.backward += costs.backward(static_cast<int>(l));
+    const int index = static_cast<int>(l);
+    t.backward += costs.backward(index);
     if (head) continue;
-    t.forward += forward;
-    if (c.recompute && layer.saved.value > 0) t.backward += forward;
+    t.forward += costs.forward(index);
+    if (c.recompute && layer.saved.value > 0) t.backward += costs.recompute(index);
     t.kept += static_cast<double>(layer.input.value + (c.recompute ? 0 : layer.saved.value));
   }
   for (const FlatParameter& flat : workload.flats) {

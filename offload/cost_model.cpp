@@ -17,6 +17,7 @@ constexpr double kHostOperation = 20e-6;
 CostModel::CostModel(const Machine& machine, const Workload& workload) : machine_(machine) {
   for (const LayerSpec& layer : workload.layers) {
     forward_.push_back(pass(layer.forward, workload));
+    recompute_.push_back(pass(layer.recompute.value_or(layer.forward), workload));
     backward_.push_back(pass(layer.backward, workload));
   }
   for (const FlatParameter& flat : workload.flats) flat_elements_.push_back(flat.count);
@@ -74,8 +75,9 @@ double CostModel::seconds(const Program& program, const Operation& operation) co
   const double launch = machine_.launch.count();
   switch (operation.kind) {
     case OperationKind::kForward:
-    case OperationKind::kRecompute:
       return forward(operation.layer);
+    case OperationKind::kRecompute:
+      return recompute(operation.layer);
     case OperationKind::kBackward:
       return backward(operation.layer);
     case OperationKind::kBegin:
@@ -107,18 +109,20 @@ double CostModel::seconds(const Program& program, const Operation& operation) co
 
 Demand CostModel::demand(const Operation& operation) const {
   const auto cores = static_cast<double>(machine_.cores);
+  // The host device computes on the cores that Adam wants, and a core makes each of its copies.
+  const bool on_host = machine_.device == "host";
+  const double copier = on_host ? 1 : 0;
   switch (operation.lane) {
-    // The host device computes on the cores that Adam wants.
     case Lane::kCompute:
-      return {.cores = machine_.device == "host" ? cores : 0};
+      return {.cores = on_host ? cores : 0};
     case Lane::kHostCompute:
       return operation.kind == OperationKind::kUpdate
                  ? Demand{.cores = cores, .dram = machine_.host_adam.value}
                  : Demand{};
     case Lane::kHostToDevice:
-      return {.dram = machine_.host_to_device.value, .link = 1};
+      return {.cores = copier, .dram = machine_.host_to_device.value, .link = 1};
     case Lane::kDeviceToHost:
-      return {.dram = machine_.device_to_host.value, .link = 1};
+      return {.cores = copier, .dram = machine_.device_to_host.value, .link = 1};
     case Lane::kStorageRead:
       return {.dram = machine_.storage_read.value, .disk = 1};
     case Lane::kStorageWrite:

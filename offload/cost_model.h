@@ -28,6 +28,7 @@ class CostModel {
 
   // Seconds of one call on one micro-batch.
   double forward(int layer) const { return forward_[static_cast<std::size_t>(layer)]; }
+  double recompute(int layer) const { return recompute_[static_cast<std::size_t>(layer)]; }
   double backward(int layer) const { return backward_[static_cast<std::size_t>(layer)]; }
   double move(Lane lane, Bytes size) const;
   // Adam on `elements` parameters.
@@ -46,7 +47,7 @@ class CostModel {
   double pass(const PassCost& cost, const Workload& workload) const;
 
   Machine machine_;
-  std::vector<double> forward_, backward_;
+  std::vector<double> forward_, recompute_, backward_;
   std::vector<std::int64_t> flat_elements_;
   std::int64_t update_traffic_ = 0;
 };

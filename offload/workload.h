@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -69,6 +70,7 @@ struct LayerSpec {
   Bytes logits;              // last layer: fp32 logits of each sequence's last position
 
   PassCost forward, backward;
+  std::optional<PassCost> recompute;  // where that is less than forward
 };
 
 // One training step of one model at one micro-batch size.

@@ -32,11 +32,14 @@ struct Plan {
   Bytes memory;
 };
 
-// Products as they occur: tokens by width by width, and a weight gradient. Elementwise work
+// Products as they occur: tokens by width by width, and a weight gradient, down to those of a
+// model that fits a small device, where starting the threads counts. Elementwise work
 // is that of a block's activations, larger than the inner caches.
 Plan plan_for(const std::string& kind, Bytes capacity) {
   if (kind == "host") {
-    return {.products = {{1024, 256, 256},
+    return {.products = {{256, 256, 256},
+                         {256, 768, 256},
+                         {1024, 256, 256},
                          {1024, 1024, 256},
                          {2048, 1024, 1024},
                          {2048, 3072, 768},
@@ -89,20 +92,29 @@ void measure_compute(const OpenDevice& device, const Plan& plan, bool quick, Mac
                                  .flops_per_second = meter.attention(DType::kBFloat16, l, w)});
   }
   machine.elementwise = meter.elementwise(plan.elementwise);
-  machine.launch = machine.device == "host" ? measure_launch(*device.accelerator) : meter.launch();
+  machine.launch = meter.launch();
 }
 
-void measure_moves(const OpenDevice& device, int threads, bool quick, Machine& machine) {
+// Twice what the caches hold, as far as an eighth of the RAM allows: training's state never
+// waits in a cache.
+Bytes beyond_caches(const MachineLimits& limits) {
+  return std::max(RateMeter::kMemory,
+                  std::min(limits.cpu.last_level_cache * 2, Bytes{limits.ram.total.value / 8}));
+}
+
+void measure_moves(const OpenDevice& device, const MachineLimits& limits, bool quick,
+                   Machine& machine) {
   const LinkRates links = measure_links(*device.accelerator, quick);
   machine.host_to_device = links.host_to_device;
   machine.device_to_host = links.device_to_host;
   machine.duplex_factor = links.duplex_factor;
   machine.link_latency = links.latency;
-  Workers workers(threads);
-  const auto memory = device.accelerator->reserve_host(RateMeter::kMemory);
+  Workers workers(limits.cpu.threads);
+  const Bytes total = beyond_caches(limits);
+  machine.memory = measure_memory_update(workers, total, quick);
+  const auto memory = device.accelerator->reserve_host(total);
   const std::span<std::byte> bytes{memory->base(), count(memory->size())};
   machine.host_adam = measure_host_adam(workers, bytes, quick);
-  machine.memory = measure_memory_update(workers, quick);
   if (machine.device == "host") return;
   machine.copies = measure_copies(*device.accelerator, /*pinned=*/true, quick);
   machine.pageable_copies = measure_copies(*device.accelerator, /*pinned=*/false, quick);
@@ -128,7 +140,7 @@ Machine measure(const DeviceChoice& choice, const std::filesystem::path& folder,
   machine.device_capacity = device.accelerator->capacity();
   if (choice.kind != "host") machine.name += ", " + choice.description;
   measure_compute(device, plan_for(choice.kind, machine.device_capacity), quick, machine);
-  measure_moves(device, limits.cpu.threads, quick, machine);
+  measure_moves(device, limits, quick, machine);
   const StorageRates storage = measure_storage(folder, Bytes{quick ? 128 << 20 : 512 << 20}, quick);
   machine.storage_read = storage.read;
   machine.storage_write = storage.write;

@@ -20,10 +20,9 @@
 
 namespace sluice {
 
-// Traffic (bytes read + bytes written) of a copy, and of an update in place of
-// three arrays, as Adam makes it.
-BytesPerSecond measure_memory_copy(Workers& workers, bool quick);
-BytesPerSecond measure_memory_update(Workers& workers, bool quick);
+// Traffic (bytes read + bytes written) of an update in place of three arrays, as Adam makes
+// it; `total` bytes together, more than the caches hold.
+BytesPerSecond measure_memory_update(Workers& workers, Bytes total, bool quick);
 
 struct StorageRates {
   BytesPerSecond read, write;  // 1 MiB blocks, 16 in flight, of one direction at a time
@@ -51,8 +50,5 @@ std::vector<CopyPoint> measure_copies(Accelerator& accelerator, bool pinned, boo
 // Keeps both links busy for about `time` while `beside` runs on the host; returns what that took.
 Seconds measure_beside_copies(Accelerator& accelerator, const LinkRates& alone, Seconds time,
                               const std::function<void()>& beside);
-
-// Time per piece of work that does nothing, of many enqueued in a row.
-Seconds measure_launch(Accelerator& accelerator);
 
 }  // namespace sluice

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Sluice developers
 #include <algorithm>
-#include <limits>
 #include <memory>
 
 #include "devices/host/host_arena.h"
 #include "devices/probe/probe.h"
+#include "devices/probe/typical_time.h"
 
 namespace sluice {
 namespace {
@@ -32,20 +32,16 @@ struct Ends {
   std::unique_ptr<Queue> down, up;  // last: they use the arenas
 };
 
-// The best time of `runs` copies of `part` in the given directions at once.
-Seconds best_copy(Ends& ends, Bytes part, bool down, bool up, int runs) {
-  Seconds best{std::numeric_limits<double>::infinity()};
-  for (int i = 0; i < runs; ++i) {
-    const Seconds start = steady_seconds();
+// The typical time of copies of `part` in the given directions at once.
+Seconds copy_seconds(Ends& ends, Bytes part, bool down, bool up, Seconds budget) {
+  return typical_time(budget, 3, [&] {
     if (down) ends.copy_down(part);
     if (up) ends.copy_up(part);
     const Queue::Ticket last_down = ends.down->mark();
     const Queue::Ticket last_up = ends.up->mark();
     ends.down->synchronize(last_down);
     ends.up->synchronize(last_up);
-    best = std::min(best, steady_seconds() - start);
-  }
-  return best;
+  });
 }
 
 // What both ends of both directions may take of a small device.
@@ -53,15 +49,15 @@ Bytes copied_bytes(const Accelerator& accelerator, Bytes wanted) {
   return std::min(wanted, Bytes{accelerator.capacity().value / 8192 * 4096});
 }
 
-LinkRates rates_of(Ends& ends, Bytes size, int runs) {
+LinkRates rates_of(Ends& ends, Bytes size, Seconds budget) {
   const auto rate = [&](Seconds time) {
     return BytesPerSecond{static_cast<double>(size.value) / time.count()};
   };
   LinkRates rates;
-  rates.latency = best_copy(ends, 64_B, true, false, 32);
-  const Seconds down = best_copy(ends, size, true, false, runs);
-  const Seconds up = best_copy(ends, size, false, true, runs);
-  const Seconds both = best_copy(ends, size, true, true, runs);
+  rates.latency = copy_seconds(ends, 64_B, true, false, Seconds{0.01});
+  const Seconds down = copy_seconds(ends, size, true, false, budget);
+  const Seconds up = copy_seconds(ends, size, false, true, budget);
+  const Seconds both = copy_seconds(ends, size, true, true, budget);
   rates.host_to_device = rate(down);
   rates.device_to_host = rate(up);
   // With free directions both take as long as the slower, on one road the sum.
@@ -73,7 +69,7 @@ LinkRates rates_of(Ends& ends, Bytes size, int runs) {
 
 LinkRates measure_links(Accelerator& accelerator, bool quick) {
   Ends ends(accelerator, copied_bytes(accelerator, quick ? 16_MiB : 64_MiB), /*pinned=*/true);
-  return rates_of(ends, ends.size, quick ? 3 : 8);
+  return rates_of(ends, ends.size, Seconds{quick ? 0.1 : 0.3});
 }
 
 std::vector<CopyPoint> measure_copies(Accelerator& accelerator, bool pinned, bool quick) {
@@ -81,7 +77,7 @@ std::vector<CopyPoint> measure_copies(Accelerator& accelerator, bool pinned, boo
   Ends ends(accelerator, largest, pinned);
   std::vector<CopyPoint> points;
   for (Bytes size = 64_KiB; size <= largest; size = size * 4) {
-    const LinkRates rates = rates_of(ends, size, quick ? 5 : 12);
+    const LinkRates rates = rates_of(ends, size, Seconds{quick ? 0.02 : 0.1});
     points.push_back({.size = size,
                       .host_to_device = rates.host_to_device,
                       .device_to_host = rates.device_to_host,
@@ -104,20 +100,6 @@ Seconds measure_beside_copies(Accelerator& accelerator, const LinkRates& alone, 
   ends.down->synchronize(ends.down->mark());
   ends.up->synchronize(ends.up->mark());
   return taken;
-}
-
-Seconds measure_launch(Accelerator& accelerator) {
-  constexpr int in_a_row = 500;
-  const auto queue = accelerator.create_queue(QueueKind::kCompute, in_a_row);
-  Seconds best{std::numeric_limits<double>::infinity()};
-  for (int run = 0; run < 5; ++run) {
-    const Seconds start = steady_seconds();
-    Queue::Ticket last = 0;
-    for (int i = 0; i < in_a_row; ++i) last = queue->mark();
-    queue->synchronize(last);
-    best = std::min(best, steady_seconds() - start);
-  }
-  return best / in_a_row;
 }
 
 }  // namespace sluice

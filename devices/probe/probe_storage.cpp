@@ -2,11 +2,13 @@
 // SPDX-FileCopyrightText: The Sluice developers
 #include <algorithm>
 #include <condition_variable>
-#include <limits>
+#include <functional>
 #include <mutex>
+#include <random>
 
 #include "devices/host/host_arena.h"
 #include "devices/probe/probe.h"
+#include "devices/probe/typical_time.h"
 #include "devices/storage/file_system.h"
 #include "devices/storage/swap_file.h"
 
@@ -48,9 +50,8 @@ class Window final : public Storage::Listener {
 enum class Traffic : std::uint8_t { kRead, kWrite, kMixed };
 
 // One pass over the file: every block read or written, or every other one.
-BytesPerSecond pass(Storage& storage, HostArena& memory, Traffic traffic) {
+void pass(Storage& storage, HostArena& memory, Traffic traffic) {
   Window window;
-  const Seconds start = steady_seconds();
   const std::int64_t blocks = storage.size().value / kBlock.value;
   for (std::int64_t i = 0; i < blocks; ++i) {
     window.enter(kDepth);
@@ -64,18 +65,14 @@ BytesPerSecond pass(Storage& storage, HostArena& memory, Traffic traffic) {
   }
   window.finish();
   if (traffic != Traffic::kRead) storage.sync();
-  return {static_cast<double>(blocks * kBlock.value) / (steady_seconds() - start).count()};
 }
 
 Seconds read_latency(Storage& storage, HostArena& memory) {
-  Seconds best{std::numeric_limits<double>::infinity()};
-  for (int i = 0; i < 16; ++i) {
-    const Seconds start = steady_seconds();
-    read_now(storage, kBlock * (i * 7 % (storage.size().value / kBlock.value)),
+  std::int64_t read = 0;
+  return typical_time(Seconds{0}, 16, [&] {
+    read_now(storage, kBlock * (read++ * 7 % (storage.size().value / kBlock.value)),
              {memory.base(), count(SwapFile::kAlignment)});
-    best = std::min(best, steady_seconds() - start);
-  }
-  return best;
+  });
 }
 
 }  // namespace
@@ -84,23 +81,29 @@ StorageRates measure_storage(const std::filesystem::path& folder, Bytes most, bo
                              StorageBackend backend) {
   std::error_code missing;
   const bool there = std::filesystem::is_directory(folder, missing);
-  Bytes size = std::min(most, quick ? 64_MiB : 1_GiB);
+  Bytes size = std::min(most, quick ? 128_MiB : 1_GiB);
   if (there) size = std::min(size, Bytes{free_space(folder).value / 2});
   size = std::max(Bytes{size.value / kBlock.value * kBlock.value}, kBlock);
   HostArena memory({.size = kBlock * kDepth});
+  // Numbers, not zeros: those are what some drives do not even store.
+  std::mt19937_64 random(1);
+  const auto words = count(memory.size()) / sizeof(std::uint64_t);
+  std::generate_n(reinterpret_cast<std::uint64_t*>(memory.base()), words, std::ref(random));
   const auto storage =
       open_storage({.folder = folder, .size = size, .backend = backend, .depth = kDepth});
   storage->lend({memory.base(), count(memory.size())});
   StorageRates rates{.read = {}, .write = {}, .block = kBlock, .depth = kDepth};
-  // The first write also turns reserved blocks into written ones: training pays
-  // that once, so it does not count.
-  static_cast<void>(pass(*storage, memory, Traffic::kWrite));
-  BytesPerSecond mixed{};
-  for (int i = 0; i < (quick ? 2 : 3); ++i) {
-    rates.write.value = std::max(rates.write.value, pass(*storage, memory, Traffic::kWrite).value);
-    rates.read.value = std::max(rates.read.value, pass(*storage, memory, Traffic::kRead).value);
-    mixed.value = std::max(mixed.value, pass(*storage, memory, Traffic::kMixed).value);
-  }
+  // Long enough to empty what a throttled drive grants for a moment: training writes all day.
+  // The first write, which is not counted, also turns reserved blocks into written ones:
+  // training pays that once.
+  const auto rate = [&](Traffic traffic) {
+    const Seconds time =
+        typical_time(Seconds{quick ? 1.0 : 3.0}, 3, [&] { pass(*storage, memory, traffic); });
+    return BytesPerSecond{static_cast<double>(size.value) / time.count()};
+  };
+  rates.write = rate(Traffic::kWrite);
+  rates.read = rate(Traffic::kRead);
+  const BytesPerSecond mixed = rate(Traffic::kMixed);
   // Half of the bytes each way: the time each half takes alone, over that of both at once.
   const double alone = 0.5 / rates.read.value + 0.5 / rates.write.value;
   rates.mixed_factor = std::clamp(alone * mixed.value / 2, 0.05, 1.0);

@@ -103,6 +103,12 @@ LayerSpec Block::spec(std::int64_t sequences, std::int64_t length) const {
   parts_.attention_norm.add_cost(tokens, spec.forward, spec.backward);
   parts_.attention.add_cost(sequences, length, spec.forward, spec.backward);
   parts_.ffn_norm.add_cost(tokens, spec.forward, spec.backward);
+  // Recomputing ends where nothing more is kept: before the activation.
+  spec.recompute = spec.forward;
+  spec.recompute->launches -= 1;
+  spec.recompute->elementwise = spec.recompute->elementwise - spec.input * 3;
+  PassCost counted_already;
+  parts_.ffn.up.add_cost(tokens, *spec.recompute, counted_already);
   parts_.ffn.add_cost(tokens, spec.forward, spec.backward);
   return spec;
 }

@@ -59,7 +59,9 @@ PlannedRun plan_run(const RunConfig& config, const TrainOptions& options,
                             chosen.machine.name, chosen.machine.device, chosen.missing));
   }
   if (chosen.here) run.device = open_chosen(config, options, machine_limits, may_exceed, chosen);
-  run.machine = chosen.machine;
+  run.machine = config.limits.threads
+                    ? with_cores(chosen.machine, static_cast<int>(*config.limits.threads))
+                    : chosen.machine;
   run.model = make_model(config.model.shape, training_shape(config, run.machine.device));
   run.limits = resolve_limits(config.limits, machine_limits, chosen, storage_folder, may_exceed);
   const std::int64_t any = config.train.micro_batch > 0

@@ -19,8 +19,7 @@ using namespace literals;
 
 TEST(Probe, MeasuresMemory) {
   Workers workers(2);
-  EXPECT_GT(measure_memory_copy(workers, /*quick=*/true).value, 0);
-  EXPECT_GT(measure_memory_update(workers, /*quick=*/true).value, 0);
+  EXPECT_GT(measure_memory_update(workers, 24_MiB, /*quick=*/true).value, 0);
 }
 
 TEST(Probe, MeasuresStorageWithinItsShareAndCleansUp) {
@@ -45,11 +44,6 @@ TEST(Probe, FindsNoMoreThanThePaceOfASimulatedLink) {
   EXPECT_LE(rates.device_to_host.value, 400e6);
   EXPECT_GT(rates.host_to_device.value, 0);
   EXPECT_GE(rates.duplex_factor, 0.5);
-}
-
-TEST(Probe, MeasuresLaunch) {
-  const auto device = make_accelerator("host", {});
-  EXPECT_GT(measure_launch(*device).count(), 0);
 }
 
 TEST(Probe, CopiesAreMeasuredBySizeUpToWhatTheDeviceHolds) {

@@ -4,6 +4,9 @@
 
 #include <fmt/format.h>
 #include <xxhash.h>
+#if defined(__x86_64__) && __has_include(<xxh_x86dispatch.h>)
+#include <xxh_x86dispatch.h>  // XXH3 with the widest vectors of this processor
+#endif
 
 #include <condition_variable>
 #include <mutex>

@@ -5,14 +5,15 @@
 # tools/soak.sh [KILLS [CUTS [RUNS]]]
 # What is too long for every change: KILLS (200) random kill -9 of a run, every damage of a
 # checkpoint and of a swap file in its full number, CUTS (100) power cuts on each file system
-# that this machine can make, RUNS (2,000,000) executions of each fuzzer. Prints the seeds
+# that this machine can make, a million safetensors files read by the reference too (pip
+# install safetensors), RUNS (2,000,000) executions of each fuzzer. Prints the seeds
 # that repeat it. Ends with a table; exit 1 if anything failed; what cannot run here says so.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
 kills=${1:-200} cuts=${2:-100} runs=${3:-2000000} failed=0 table=()
 tools/build.sh release --target sluice sluice_engine_tests sluice_engine_fault_tests \
-  sluice_devices_fault_tests || exit 1
+  sluice_devices_fault_tests sluice_safetensors_reader || exit 1
 
 # part NAME COMMAND...
 part() {
@@ -41,6 +42,8 @@ part "memory refused at 5,000 requests" \
 for fs in ext4 xfs; do
   part "$cuts power cuts, $fs" python3 -B tools/power_cut.py --cuts "$cuts" --fs "$fs"
 done
+part "1,000,000 mutated safetensors files, and what the reference reads" \
+  python3 -B tests/fuzz/safetensors_differential.py build/release/sluice_safetensors_reader
 part "$runs executions of each fuzzer" tools/fuzz.sh "${runs}x"
 
 printf '\n'

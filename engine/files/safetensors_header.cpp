@@ -41,9 +41,9 @@ class HeaderReader final : public JsonEvents {
     ++depth_;
     if (depth_ == 1 && object) return;
     if (depth_ == 2 && object) return in_metadata_ ? void() : begin_tensor();
+    const bool of_numbers = field_ == "shape" || field_ == "data_offsets";
+    if (depth_ != 3 || object || in_metadata_ || !of_numbers) refuse_value();
     has_shape_ = has_shape_ || field_ == "shape";
-    if (depth_ == 3 && !object && (field_ == "shape" || field_ == "data_offsets")) return;
-    refuse_value();
   }
 
   void end() override {

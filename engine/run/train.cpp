@@ -216,7 +216,7 @@ class Run {
 
   void finish(const RunState& run, StepLog& log, const TrainResult& result) {
     saves_.at_end(run, log);
-    if (!log.measured().empty()) {
+    if (config_.log.trace) {
       write_trace(folder_.trace(), forecast_spans(plan_), log.measured());
     }
     log.say(fmt::format("{}: {} steps, model in {}", result.reason, result.steps,

@@ -53,7 +53,8 @@ void consider_group(RamLimit& least, const ControlGroup& group) {
     if (!limit) continue;
     keep_least(least, {{*limit},
                        Bytes{*limit} - in_use(group),
-                       fmt::format("cgroup {} of {}", file, group.name)});
+                       fmt::format("cgroup {} of {}", file, group.name),
+                       /*of_group=*/true});
   }
 }
 

@@ -13,9 +13,10 @@
 namespace sluice {
 
 struct RamLimit {
-  Bytes total;         // of the limit that binds
-  Bytes available;     // of it, still free
-  std::string source;  // which one: "MemTotal", "cgroup memory.max of /user.slice", "ulimit -v"
+  Bytes total;            // of the limit that binds
+  Bytes available;        // of it, still free
+  std::string source;     // which one: "MemTotal", "cgroup memory.max of /user.slice", "ulimit -v"
+  bool of_group = false;  // a control group's: the rest of the machine does not draw on it
 };
 
 // `root` stands before /proc and /sys, for tests with a machine made of files;

@@ -39,6 +39,8 @@ part "flips, lost and misdirected writes in a swap file" \
   build/release/sluice_devices_fault_tests --gtest_filter='CheckedStorage.*:SwapFile.*'
 part "memory refused at 5,000 requests" \
   build/release/sluice_engine_fault_tests --gtest_filter='NoMemory.*'
+part "limits of memory, and 10,000 steps" env SLUICE_SOURCE_DIR="$PWD" \
+  SLUICE_BINARY_DIR="$PWD/build/release" python3 -B tests/tools/memory_limits_test.py
 for fs in ext4 xfs; do
   part "$cuts power cuts, $fs" python3 -B tools/power_cut.py --cuts "$cuts" --fs "$fs"
 done

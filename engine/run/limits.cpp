@@ -17,10 +17,16 @@ namespace {
 
 constexpr std::int64_t kLeastReserve = std::int64_t{512} << 20;
 
+constexpr std::int64_t kLeastReserveOfGroup = std::int64_t{128} << 20;
+
 // What stays free for the process itself and the rest of the machine.
-Bytes less_reserve(Bytes total) {
-  const std::int64_t reserve = std::max(kLeastReserve, total.value / 20);
+Bytes less_reserve(Bytes total, std::int64_t least = kLeastReserve) {
+  const std::int64_t reserve = std::max(least, total.value / 20);
   return {std::max<std::int64_t>(0, total.value - reserve) / 4096 * 4096};
+}
+
+Bytes less_reserve(const RamLimit& ram) {
+  return less_reserve(ram.available, ram.of_group ? kLeastReserveOfGroup : kLeastReserve);
 }
 
 std::optional<Tier> tier_of(HomeChoice choice) {
@@ -52,7 +58,7 @@ void refuse_above(const char* key, Bytes asked, Bytes there, const std::string& 
 // One RAM for device and host.
 void host_device_limits(const LimitsConfig& config, const RamLimit& ram, bool may_exceed,
                         TierLimits& limits) {
-  const Bytes there = less_reserve(ram.available);
+  const Bytes there = less_reserve(ram);
   const std::string source = ram.source + " less a reserve";
   limits.capacity[0] = config.device.value_or(there);
   limits.capacity[1] = config.host.value_or(there);
@@ -78,7 +84,7 @@ void own_memory_limits(const LimitsConfig& config, const RamLimit& ram, const Ch
   constexpr std::int64_t kStep = std::int64_t{64} << 20;
   const Bytes there = chosen.device_free.value_or(chosen.device.memory);
   const Bytes device{std::max<std::int64_t>(0, there.value - kLeastReserve) / kStep * kStep};
-  const Bytes host = less_reserve(ram.available);
+  const Bytes host = less_reserve(ram);
   const std::string device_source = "free device memory less a reserve";
   const std::string host_source = ram.source + " less a reserve";
   limits.capacity = {config.device.value_or(device), config.host.value_or(host)};

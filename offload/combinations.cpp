@@ -16,8 +16,8 @@ std::vector<T> choices(const std::optional<T>& fixed, std::vector<T> all) {
   return fixed ? std::vector<T>{*fixed} : all;
 }
 
-// Divisors of the global batch that leave micro-batches for every group; the
-// largest ones, since a large micro-batch computes fastest.
+// Divisors of the global batch that leave micro-batches for every group, the largest first,
+// since a large micro-batch computes fastest.
 std::vector<std::int64_t> micro_batch_sizes(const PlanRequest& request) {
   if (request.sequences) return {*request.sequences};
   std::vector<std::int64_t> sizes;
@@ -28,7 +28,11 @@ std::vector<std::int64_t> micro_batch_sizes(const PlanRequest& request) {
     if (!sizes.empty() && request.global_batch / s > kMostMicroBatches) break;
     if ((request.global_batch / s) % request.groups == 0) sizes.push_back(s);
   }
-  // A few sizes over the whole range, both ends included.
+  return sizes;
+}
+
+// A few sizes over the whole range, both ends included.
+std::vector<std::int64_t> some_of(const std::vector<std::int64_t>& sizes) {
   constexpr std::size_t kMost = 5;
   if (sizes.size() <= kMost) return sizes;
   std::vector<std::int64_t> some;
@@ -198,7 +202,7 @@ std::vector<Combination> combinations(const Model& model, const PlanRequest& req
     timings = {false, true};
   }
   std::vector<Combination> all;
-  for (const std::int64_t sequences : micro_batch_sizes(request)) {
+  for (const std::int64_t sequences : some_of(micro_batch_sizes(request))) {
     const Workload workload = model.workload(sequences);
     const CostModel costs(machine, workload);
     for (const int wave : waves(request, workload.micro_batches)) {
@@ -249,6 +253,32 @@ std::vector<Combination> combinations(const Model& model, const PlanRequest& req
     const int order = c.wave == micro_batches ? 2 : c.wave == 1 ? 0 : 1;
     return !c.lean && !c.variant && c.bound < may_win && tried.emplace(order, c.recompute).second;
   });
+  return all;
+}
+
+std::vector<Combination> neighbours(const Combination& combination, const PlanRequest& request) {
+  std::vector<Combination> all;
+  const auto add = [&](std::int64_t sequences, int wave, bool lean) {
+    const int micro_batches = static_cast<int>(request.global_batch / sequences);
+    Combination c = combination;
+    c.sequences = sequences;
+    c.wave = request.wave ? wave_of(*request.wave, micro_batches) : std::min(wave, micro_batches);
+    c.lean = lean;
+    all.push_back(c);
+  };
+  const int wave = combination.wave;
+  const std::vector<std::int64_t> sizes = micro_batch_sizes(request);
+  const auto here = std::find(sizes.begin(), sizes.end(), combination.sequences);
+  const bool larger = here != sizes.begin() && here != sizes.end();
+  const bool smaller = here != sizes.end() && here + 1 != sizes.end();
+  if (larger) add(here[-1], wave, combination.lean);
+  if (!request.wave) add(combination.sequences, wave * 2, combination.lean);
+  // As many tokens in a wave.
+  if (smaller && !request.wave) add(here[1], wave * 2, combination.lean);
+  if (larger && wave > 1 && !request.wave) add(here[-1], wave / 2, combination.lean);
+  if (wave > 1 && !request.wave) add(combination.sequences, wave / 2, combination.lean);
+  if (smaller) add(here[1], wave, combination.lean);
+  add(combination.sequences, wave, !combination.lean);
   return all;
 }
 

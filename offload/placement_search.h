@@ -28,6 +28,12 @@ struct Combination {
   bool lean = false;          // least memory for slots
   bool variant = false;       // of a structure that the first of its kind stands for
   double bound = 0;           // seconds that no placement of it can beat
+
+  // All decisions, without the bound.
+  auto decisions() const {
+    return std::tuple(sequences, wave, recompute, activations, deferred, gradients, residency,
+                      stream_state, lean);
+  }
 };
 
 // What place.wave and place.segment stand for: micro-batches of a wave (0 asks for
@@ -38,6 +44,10 @@ std::int64_t segment_elements_of(Bytes asked, DType moments);
 // All combinations that the request allows, most promising first.
 std::vector<Combination> combinations(const Model& model, const PlanRequest& request,
                                       const TierLimits& limits, const Machine& machine);
+
+// The same but for the next larger or smaller micro-batch or wave, or the memory for slots, as
+// far as the request leaves them open. Without bounds.
+std::vector<Combination> neighbours(const Combination& combination, const PlanRequest& request);
 
 struct Fit {
   Placement placement;

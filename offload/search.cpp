@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
+#include <set>
 #include <tuple>
 #include <utility>
 
@@ -25,6 +26,8 @@ constexpr std::int64_t kBudget = 600'000;
 // Of it, what may be spent without anything that fits: then the leanest placements decide
 // whether there is more to look for, so that a refusal takes no longer than a plan.
 constexpr std::int64_t kHopeless = 200'000;
+// Left at least for the neighbours of the best.
+constexpr std::int64_t kClimb = 150'000;
 
 bool fits(const Program& program, const TierLimits& limits) {
   const auto missing = missing_bytes(program, limits);
@@ -63,7 +66,9 @@ class Search {
       }
     }
     if (!best_) try_leanest(all);
-    if (best_) refine();
+    if (!best_) return result();
+    climb();
+    refine();
     return result();
   }
 
@@ -81,20 +86,50 @@ class Search {
   }
 
   void consider(const Combination& c) {
+    if (!tried_.insert(c.decisions()).second) return;
     const Workload workload = model_.workload(c.sequences);
     const CostModel costs(machine_, workload);
     Fit fit = fill(workload, c, request_, limits_, costs);
     budget_ -= fit.operations_built;
     if (!fit.fits()) return remember_nearest(fit);
-    try_program(fit.placement, fit.program, costs);
+    if (try_program(fit.placement, fit.program, costs)) best_combination_ = c;
   }
 
-  // Whether anything fits is not to depend on the budget.
+  // What the sizes and waves that were tried lie between: steps to a neighbour that is faster,
+  // as long as there is one.
+  void climb() {
+    budget_ = std::max(budget_, std::min(kClimb, budget_given_));
+    for (bool better = true; better;) {
+      better = false;
+      for (const Combination& c : neighbours(best_combination_, request_)) {
+        if (budget_ <= 0) return;
+        const double before = best_->seconds;
+        consider(c);
+        better = best_->seconds < before;
+        if (better) break;
+      }
+    }
+  }
+
+  // Whether anything fits is not to depend on the budget, nor how good it is on which forms that
+  // do not fit came first: placements with the least memory, those of large micro-batches first,
+  // whose Programs are small and steps fast; in the end the smallest of all.
   void try_leanest(std::vector<Combination> all) {
     if (std::exchange(tried_leanest_, true)) return;
-    std::erase_if(all, [](const Combination& c) { return !c.lean; });
+    std::erase_if(all, [](const Combination& c) { return !c.lean || std::isinf(c.bound); });
     if (all.empty()) return;
-    consider(all.front());  // the fastest of them, by its bound
+    constexpr int kOfOneSize = 6;  // the fastest by their bounds
+    const std::int64_t least = budget_ - std::min(kHopeless, budget_given_);
+    std::stable_sort(all.begin(), all.end(), [](const Combination& a, const Combination& b) {
+      return a.sequences > b.sequences;
+    });
+    int of_this_size = 0;
+    for (std::size_t i = 0; i < all.size() && budget_ > least; ++i) {
+      of_this_size = i > 0 && all[i].sequences == all[i - 1].sequences ? of_this_size + 1 : 0;
+      if (of_this_size >= kOfOneSize || (best_ && all[i].bound >= best_->seconds)) continue;
+      consider(all[i]);
+    }
+    if (best_) return;
     std::stable_sort(all.begin(), all.end(), [](const Combination& a, const Combination& b) {
       return std::tuple(a.sequences, a.wave, !a.recompute) <
              std::tuple(b.sequences, b.wave, !b.recompute);
@@ -104,12 +139,15 @@ class Search {
     for (std::size_t i = 0; i < std::min(most, all.size()) && !best_; ++i) consider(all[i]);
   }
 
-  void try_program(const Placement& placement, const Program& program, const CostModel& costs) {
+  // Whether it is the best so far.
+  bool try_program(const Placement& placement, const Program& program, const CostModel& costs) {
     budget_ -= 2 * static_cast<std::int64_t>(program.operations.size());
     const double seconds =
         simulate(program, derive_waits(program), costs, {.serial = request_.serial, .warm_up = 1})
             .step_seconds;
-    if (!best_ || seconds < best_->seconds * (1 - 1e-9)) best_ = Best{placement, seconds};
+    if (best_ && seconds >= best_->seconds * (1 - 1e-9)) return false;
+    best_ = Best{placement, seconds};
+    return true;
   }
 
   // Depths around the winner's: deeper is not always better.
@@ -152,7 +190,9 @@ class Search {
   std::int64_t budget_given_;
   std::int64_t budget_;
   bool tried_leanest_ = false;
+  std::set<decltype(Combination{}.decisions())> tried_;
   std::optional<Best> best_;
+  Combination best_combination_;
   std::optional<Placement> nearest_;
   std::array<Bytes, kTierCount> nearest_missing_{}, nearest_extent_{};
 };

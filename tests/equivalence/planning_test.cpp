@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <functional>
+#include <optional>
 
 #include "devices/machine_file.h"
 #include "engine/model/model.h"
@@ -84,6 +85,26 @@ TEST(Planning, SevenBillionWithStateOnStorageIsCloseToTheBound) {
 }
 TEST(Planning, SevenBillionWithHalfTheStateOnStorageIsCloseToTheBound) {
   plan_7b([](std::size_t f) { return f % 2 == 0 ? Tier::kHost : Tier::kStorage; });
+}
+
+// Where the limits are tight, what fits first is no measure of what fits.
+TEST(Planning, TightLimitsCostNoMoreThanTheBestWaveThatOneCouldAskFor) {
+  const Model model = make_model(llama(32, 4096, 32, 11008), bf16(512, 1024));
+  for (const std::int64_t host : {120, 125}) {
+    const TierLimits tight = limits(8_GiB, 1_GiB * host, 10_GiB);
+    const auto seconds = [&](std::optional<int> wave) {
+      PlanRequest request{.global_batch = 512};
+      request.clips = true;
+      request.wave = wave;
+      const PlanResult result = make_plan(model, request, tight, h200());
+      const Plan* const plan = std::get_if<Plan>(&result);
+      return plan != nullptr ? plan->forecast.step_seconds : 1e9;
+    };
+    const double chosen = seconds(std::nullopt);
+    for (const int wave : {1, 2, 4, 8}) {
+      EXPECT_LE(chosen, 1.1 * seconds(wave)) << "wave " << wave << ", host " << host << " GiB";
+    }
+  }
 }
 
 // That these take seconds and not minutes is for the benchmark to say; here, that a

@@ -123,7 +123,7 @@ std::string describe(const Infeasible& infeasible) {
   for (const Remedy& remedy : infeasible.remedies) {
     text += remedy.missing.value > 0 ? fmt::format("  {}: not enough alone, still short of {}\n",
                                                    remedy.change, format_bytes(remedy.missing))
-                                     : fmt::format("  {}: fits, {} a step\n", remedy.change,
+                                     : fmt::format("  {}: fits, at most {} a step\n", remedy.change,
                                                    format_seconds(Seconds{remedy.step_seconds}));
   }
   return text;

@@ -77,7 +77,7 @@ struct Plan {
 struct Remedy {
   std::string change;       // what to type
   Bytes missing;            // still missing with it; 0: it fits
-  double step_seconds = 0;  // forecast, if it fits
+  double step_seconds = 0;  // forecast, if it fits: a longer search may find less
 };
 
 struct Infeasible {

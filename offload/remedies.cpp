@@ -15,10 +15,10 @@
 namespace sluice {
 namespace {
 
-constexpr std::int64_t kBudget = 30'000;  // of one change
-// Of the search before and all changes: beyond it only those that are known to fit are
-// tried, so that a refusal of a large model does not take seconds more.
-constexpr std::int64_t kWholeBudget = 240'000;
+constexpr std::int64_t kBudget = 60'000;  // of one change
+// Of all changes: beyond it only those that are known to fit are tried, so that a refusal of a
+// large model does not take seconds more.
+constexpr std::int64_t kWholeBudget = 300'000;
 
 Tier shortest(const std::array<Bytes, kTierCount>& missing) {
   Tier tier = Tier::kDevice;
@@ -87,32 +87,50 @@ Infeasible explain(const Model& model, const PlanRequest& request, const TierLim
     return more;
   };
   constexpr std::int64_t kMiB = 1 << 20;
-  // What is missing, and more of it, which is faster: the nearest placement fits there. Three
-  // that differ in whole MiB.
-  for (const double factor : {1.0, 1.5, 2.0, 3.0, 4.0, 8.0}) {
-    TierLimits enough = limits;
-    std::string flags;
+  const auto by_key = [&](Tier which) {
+    return limits.source[index_of(which)] == fmt::format("limits.{}", name_of(which));
+  };
+  // What is missing, or `factor` times what is needed, which is faster: the nearest placement
+  // fits there.
+  const auto enough = [&](double factor) {
+    Change change{"", same(model), request, limits, nearest_seconds};
+    std::array<Bytes, kTierCount> used = result.nearest_extent;
     for (const Tier short_tier : kTiers) {
       const std::size_t s = index_of(short_tier);
       if (result.nearest_missing[s].value <= 0) continue;
       const Bytes needed = limits.capacity[s] + result.nearest_missing[s];
-      const Bytes total =
+      used[s] =
           round_up(Bytes{static_cast<std::int64_t>(static_cast<double>(needed.value) * factor)},
                    Bytes{kMiB});
-      if (enough.shared_ram && short_tier != Tier::kStorage) {
-        *enough.shared_ram += total - limits.capacity[s];
-      }
-      enough.capacity[s] = total;
-      flags += fmt::format("{}--limits.{} {}MiB", flags.empty() ? "" : " ", name_of(short_tier),
-                           total.value / kMiB);
+      change.limits.capacity[s] = used[s];
+      change.text += change.text.empty() ? "" : " ";
+      // A limit that is the machine's is not raised by a key.
+      const Bytes more = used[s] - limits.capacity[s];
+      change.text +=
+          by_key(short_tier)
+              ? fmt::format("--limits.{} {}MiB", name_of(short_tier), used[s].value / kMiB)
+          : short_tier == Tier::kStorage
+              ? fmt::format("--limits.storage_path on a drive that leaves {} beyond the reserve",
+                            format_bytes(used[s]))
+              : fmt::format("a machine with {} more of {} memory", format_bytes(more),
+                            name_of(short_tier));
     }
-    if (limits.shared_ram && enough.capacity[0] + enough.capacity[1] > *limits.shared_ram &&
-        *enough.shared_ram > *limits.shared_ram) {
-      flags += " (on a machine with more RAM)";
+    if (limits.shared_ram && used[0] + used[1] > *limits.shared_ram) {
+      change.limits.shared_ram = used[0] + used[1];
+      change.text += fmt::format(" (on a machine with {} more RAM)",
+                                 format_bytes(used[0] + used[1] - *limits.shared_ram));
     }
-    if (!changes.empty() && changes.back().text == flags) continue;
-    changes.push_back({flags, same(model), request, enough, nearest_seconds});
-    if (changes.size() == 3) break;
+    return change;
+  };
+  if (result.nearest) changes.push_back(enough(1));
+  for (const Tier other : kTiers) {
+    if (other == tier || !by_key(other)) continue;
+    const Bytes by =
+        round_up(std::max(limits.capacity[index_of(other)], infeasible.missing() * 2), Bytes{kMiB});
+    const TierLimits more = raised(other, by);
+    changes.push_back({fmt::format("--limits.{} {}MiB", name_of(other),
+                                   more.capacity[index_of(other)].value / kMiB),
+                       same(model), request, more});
   }
   if (request.sequences.value_or(0) != 1) {
     Change change{"--train.micro_batch 1", same(model), request, limits};
@@ -135,21 +153,22 @@ Infeasible explain(const Model& model, const PlanRequest& request, const TierLim
     change.request.adam_on_device = std::nullopt;
     changes.push_back(std::move(change));
   }
-  for (const Tier other : kTiers) {
-    if (other == tier) continue;
-    const Bytes by =
-        round_up(std::max(limits.capacity[index_of(other)], infeasible.missing() * 2), Bytes{kMiB});
-    const TierLimits more = raised(other, by);
-    changes.push_back({fmt::format("--limits.{} {}MiB", name_of(other),
-                                   more.capacity[index_of(other)].value / kMiB),
-                       same(model), request, more});
+  for (const double factor : {1.5, 2.0, 3.0, 4.0, 8.0}) {
+    if (!result.nearest || !by_key(tier) || changes.size() > 8) break;
+    Change more = enough(factor);
+    const bool known = std::any_of(changes.begin(), changes.end(),
+                                   [&](const Change& c) { return c.text == more.text; });
+    if (!known) changes.push_back(std::move(more));
   }
 
-  std::int64_t left = kWholeBudget - result.spent;
+  std::int64_t left = kWholeBudget;
+  int fitting = 0;
   for (const Change& change : changes) {
-    if (left <= 0 && change.fits_with <= 0) continue;
-    if (large && &change == changes.data()) {  // the nearest placement itself
+    if (left <= 0 && (change.fits_with <= 0 || fitting >= 3)) continue;
+    if (large && change.fits_with > 0 &&
+        &change == changes.data()) {  // the nearest placement itself
       infeasible.remedies.push_back({.change = change.text, .step_seconds = change.fits_with});
+      ++fitting;
       continue;
     }
     const SearchResult found =
@@ -166,6 +185,7 @@ Infeasible explain(const Model& model, const PlanRequest& request, const TierLim
     } else {
       for (const Bytes b : found.nearest_missing) remedy.missing = std::max(remedy.missing, b);
     }
+    fitting += remedy.missing.value > 0 ? 0 : 1;
     infeasible.remedies.push_back(std::move(remedy));
   }
   // What fits first, fastest first; then what helps most.

@@ -116,7 +116,7 @@ class Search {
   // whose Programs are small and steps fast; in the end the smallest of all.
   void try_leanest(std::vector<Combination> all) {
     if (std::exchange(tried_leanest_, true)) return;
-    std::erase_if(all, [](const Combination& c) { return !c.lean || std::isinf(c.bound); });
+    std::erase_if(all, [](const Combination& c) { return !c.lean; });
     if (all.empty()) return;
     constexpr int kOfOneSize = 6;  // the fastest by their bounds
     const std::int64_t least = budget_ - std::min(kHopeless, budget_given_);
@@ -126,7 +126,9 @@ class Search {
     int of_this_size = 0;
     for (std::size_t i = 0; i < all.size() && budget_ > least; ++i) {
       of_this_size = i > 0 && all[i].sequences == all[i - 1].sequences ? of_this_size + 1 : 0;
-      if (of_this_size >= kOfOneSize || (best_ && all[i].bound >= best_->seconds)) continue;
+      if (of_this_size >= kOfOneSize || std::isinf(all[i].bound) ||
+          (best_ && all[i].bound >= best_->seconds))
+        continue;
       consider(all[i]);
     }
     if (best_) return;

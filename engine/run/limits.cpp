@@ -173,7 +173,9 @@ TierLimits resolve_limits(const LimitsConfig& config, const MachineLimits& machi
   const Bytes free = usable ? less_reserve(disk.free) : Bytes{};
   storage = config.storage.value_or(free);
   limits.source[2] = config.storage ? "limits.storage"
-                     : usable       ? fmt::format("free disk of {} less a reserve", folder.string())
+                     : usable       ? fmt::format("free disk of {}, {} less a reserve of {}",
+                                                  folder.string(), format_bytes(disk.free),
+                                                  format_bytes(disk.free - less_reserve(disk.free)))
                               : fmt::format("{} is a {}", folder.string(), disk.file_system.name);
   if (!may_exceed && config.storage && *config.storage > free && usable) {
     refuse_above("limits.storage", *config.storage, free,

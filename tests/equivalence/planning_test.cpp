@@ -3,9 +3,11 @@
 
 // Plans of the shapes that people ask about, on the H200's machine file.
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <filesystem>
 #include <functional>
 #include <optional>
@@ -105,6 +107,40 @@ TEST(Planning, TightLimitsCostNoMoreThanTheBestWaveThatOneCouldAskFor) {
       EXPECT_LE(chosen, 1.1 * seconds(wave)) << "wave " << wave << ", host " << host << " GiB";
     }
   }
+}
+
+// What a remedy promises, a plan with it keeps; and one of them is as good as what there is.
+TEST(Planning, RemediesKeepWhatTheyPromise) {
+  const Model model = make_model(llama(32, 4096, 32, 11008), bf16(512, 1024));
+  PlanRequest request{.global_batch = 512};
+  request.clips = true;
+  TierLimits tight = limits(8_GiB, 32_GiB, 10_GiB);
+  for (const Tier tier : kTiers) {
+    tight.source[index_of(tier)] = fmt::format("limits.{}", name_of(tier));
+  }
+  const PlanResult result = make_plan(model, request, tight, h200());
+  const auto* const refused = std::get_if<Infeasible>(&result);
+  ASSERT_NE(refused, nullptr);
+  int followed = 0;
+  for (const Remedy& remedy : refused->remedies) {
+    char tier[16] = "";
+    long long mebibytes = 0;
+    if (remedy.missing.value > 0 ||
+        std::sscanf(remedy.change.c_str(), "--limits.%15s %lldMiB", tier, &mebibytes) != 2) {
+      continue;
+    }
+    TierLimits raised = tight;
+    for (const Tier t : kTiers) {
+      if (name_of(t) == tier) raised.capacity[index_of(t)] = Bytes{mebibytes << 20};
+    }
+    const PlanResult answer = make_plan(model, request, raised, h200());
+    const Plan* const plan = std::get_if<Plan>(&answer);
+    ASSERT_NE(plan, nullptr) << remedy.change;
+    EXPECT_LE(plan->forecast.step_seconds, 1.0001 * remedy.step_seconds) << remedy.change;
+    if (followed++ > 0) continue;  // the fastest is the first
+    EXPECT_GE(plan->forecast.step_seconds, 0.8 * remedy.step_seconds) << remedy.change;
+  }
+  EXPECT_GE(followed, 3);
 }
 
 // That these take seconds and not minutes is for the benchmark to say; here, that a

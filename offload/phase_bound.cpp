@@ -2,8 +2,6 @@
 // SPDX-FileCopyrightText: The Sluice developers
 #include "offload/phase_bound.h"
 
-#include <algorithm>
-
 namespace sluice {
 
 ProgramTimes times_of(const Program& program, const CostModel& costs) {
@@ -46,16 +44,33 @@ ProgramTimes times_of(const Program& program, const CostModel& costs) {
   return times;
 }
 
-double phase_bound(const ProgramTimes& times, bool deferred, const CostModel& costs) {
-  const auto longest = [](const PhaseTimes& p) { return std::max({p.compute, p.down, p.up}); };
-  const double a = std::max({times.adam, times.state_read, times.state_write});
+PhaseBound phase_bound(const ProgramTimes& times, bool deferred, const CostModel& costs) {
+  const auto longer = [](PhaseBound a, PhaseBound b) {
+    return b.seconds > a.seconds * (1 + 1e-9) ? b : a;
+  };
+  const auto longest = [&](const PhaseTimes& p) {
+    return longer(longer({p.compute, Lane::kCompute}, {p.down, Lane::kHostToDevice}),
+                  {p.up, Lane::kDeviceToHost});
+  };
+  const PhaseBound a =
+      longer(longer({times.adam, Lane::kHostCompute}, {times.state_read, Lane::kStorageRead}),
+             {times.state_write, Lane::kStorageWrite});
   const double f = times.forward.compute;
   const double b = times.backward.compute;
-  double bound = longest(times.forward) + longest(times.backward);
-  bound = std::max(bound, *std::max_element(times.lanes.begin(), times.lanes.end()));
-  bound = std::max(bound, deferred ? b + f - times.first_forward + std::max(times.first_forward, a)
-                                   : std::max(f + b, a));
-  if (costs.machine().device == "host") bound = std::max(bound, f + b + times.adam);
+  const PhaseBound forward = longest(times.forward), backward = longest(times.backward);
+  PhaseBound bound{forward.seconds + backward.seconds,
+                   backward.lane == Lane::kCompute ? forward.lane : backward.lane};
+  for (const Lane lane : kLanes) bound = longer(bound, {times.lanes[index_of(lane)], lane});
+  if (deferred) {
+    const double behind = b + f - times.first_forward;
+    const PhaseBound beside = longer({times.first_forward, Lane::kCompute}, a);
+    bound = longer(bound, {behind + beside.seconds, beside.lane});
+  } else {
+    bound = longer(bound, longer({f + b, Lane::kCompute}, a));
+  }
+  if (costs.machine().device == "host") {
+    bound = longer(bound, {f + b + times.adam, Lane::kCompute});
+  }
   return bound;
 }
 

@@ -29,6 +29,11 @@ struct ProgramTimes {
 };
 ProgramTimes times_of(const Program& program, const CostModel& costs);
 
-double phase_bound(const ProgramTimes& times, bool deferred, const CostModel& costs);
+// And the lane whose work makes it what it is.
+struct PhaseBound {
+  double seconds = 0;
+  Lane lane = Lane::kCompute;
+};
+PhaseBound phase_bound(const ProgramTimes& times, bool deferred, const CostModel& costs);
 
 }  // namespace sluice

@@ -37,15 +37,6 @@ void check_symbols(const Plan& plan, const CostModel& costs) {
   }
 }
 
-Lane busiest(const Program& program, const Timeline& forecast) {
-  const auto use = lane_use(program, forecast);
-  Lane busiest = Lane::kCompute;
-  for (const Lane lane : kLanes) {
-    if (use[index_of(lane)].busy_seconds > use[index_of(busiest)].busy_seconds) busiest = lane;
-  }
-  return busiest;
-}
-
 }  // namespace
 
 Plan build_plan(const Model& model, const Placement& placement, const TierLimits& limits,
@@ -63,9 +54,10 @@ Plan build_plan(const Model& model, const Placement& placement, const TierLimits
   plan.forecast = simulate(plan.program, plan.waits, costs, {.serial = serial});
   plan.save = simulate_save(plan.program, plan.waits, costs, plan.forecast.step_seconds, serial);
   const ProgramTimes times = times_of(plan.program, costs);
-  plan.phase_bound_seconds = phase_bound(times, placement.deferred, costs);
+  const PhaseBound bound = phase_bound(times, placement.deferred, costs);
+  plan.phase_bound_seconds = bound.seconds;
+  plan.bottleneck = bound.lane;
   plan.overlap_bound_seconds = times.lanes[index_of(Lane::kCompute)];
-  plan.bottleneck = busiest(plan.program, plan.forecast);
   plan.storage_written_per_step =
       lane_use(plan.program, plan.forecast)[index_of(Lane::kStorageWrite)].bytes;
   return plan;

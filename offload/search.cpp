@@ -199,7 +199,8 @@ class Search {
   std::array<Bytes, kTierCount> nearest_missing_{}, nearest_extent_{};
 };
 
-// What exact clipping costs, and what more memory or no clipping would give.
+// What exact clipping costs, and what would make it faster: no clipping, no fixed homes, a larger
+// batch, more memory.
 void add_advice(Plan& plan, const Model& model, const PlanRequest& request,
                 const TierLimits& limits, const Machine& machine) {
   const double step = plan.forecast.step_seconds;
@@ -229,6 +230,37 @@ void add_advice(Plan& plan, const Model& model, const PlanRequest& request,
     }
     plan.clip_cost_seconds = std::max(0.0, step - seconds);
     faster(seconds, "--train.clip 0");
+  }
+  // What the config fixes, left to the planner.
+  PlanRequest open = request;
+  open.weights.clear();
+  open.gradients.clear();
+  open.states.clear();
+  open.activations.clear();
+  open.adam_on_device = std::nullopt;
+  open.recompute = std::nullopt;
+  open.wave = std::nullopt;
+  const bool fixed = !request.weights.empty() || !request.gradients.empty() ||
+                     !request.states.empty() || !request.activations.empty() ||
+                     request.adam_on_device || request.recompute || request.wave;
+  if (fixed) {
+    faster(search_placement(model, open, limits, machine, budget).step_seconds,
+           "--place keys left at auto");
+  }
+  // Twice the micro-batches in a step: Adam and its transfers are made half as often.
+  Model larger;
+  larger.workload = [&](std::int64_t sequences) {
+    Workload workload = model.workload(sequences);
+    workload.micro_batches *= 2;
+    return workload;
+  };
+  PlanRequest twice = request;
+  twice.global_batch *= 2;
+  twice.sequences = plan.placement.sequences;
+  const double half = search_placement(larger, twice, limits, machine, budget).step_seconds / 2;
+  if (half > 0 && half < 0.98 * step) {
+    plan.advice.push_back(fmt::format("--train.global_batch {}: {:.0f} % more tokens/s",
+                                      twice.global_batch, 100 * (step / half - 1)));
   }
   for (const Tier tier : {Tier::kDevice, Tier::kHost}) {
     if (limits.shared_ram && tier == Tier::kHost) continue;

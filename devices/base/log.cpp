@@ -36,18 +36,24 @@ void write_line(std::FILE* file, std::string_view prefix, std::string_view line)
   std::fflush(file);
 }
 
-void say(std::string_view prefix, std::string_view line, bool always) {
+enum class Shown { kNever, kUnlessQuiet, kAlways };
+
+void say(std::string_view prefix, std::string_view line, Shown shown) {
   Log& log = the_log();
   const std::lock_guard lock(log.mutex);
-  if (always || !log.quiet) write_line(stderr, prefix, line);
+  if (shown == Shown::kAlways || (shown == Shown::kUnlessQuiet && !log.quiet)) {
+    write_line(stderr, prefix, line);
+  }
   if (log.file) write_line(log.file.get(), prefix, line);
 }
 
 }  // namespace
 
-void log_info(std::string_view line) { say("", line, /*always=*/false); }
+void log_info(std::string_view line) { say("", line, Shown::kUnlessQuiet); }
 
-void log_warn(std::string_view line) { say("warning: ", line, /*always=*/true); }
+void log_to_file(std::string_view line) { say("", line, Shown::kNever); }
+
+void log_warn(std::string_view line) { say("warning: ", line, Shown::kAlways); }
 
 void set_quiet(bool quiet) {
   Log& log = the_log();

@@ -15,6 +15,9 @@ namespace sluice {
 // Progress and choices made. Silent after set_quiet(true), except in the log file.
 void log_info(std::string_view line);
 
+// Of what the terminal shows in another way.
+void log_to_file(std::string_view line);
+
 // Someone must act, or will wonder. Shown even when quiet.
 void log_warn(std::string_view line);
 

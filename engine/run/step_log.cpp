@@ -151,6 +151,7 @@ void StepLog::show(const StepMetrics& m) {
                   format_seconds(m.forecast));
   if (!bar_) return log_info(line);
   show_bar(line, m.step);
+  if (due) log_to_file(line);
 }
 
 // One line, over the one before it: cut where it would wrap.

@@ -4,6 +4,7 @@
 
 import json
 import os
+import pty
 import re
 import resource
 import signal
@@ -108,6 +109,25 @@ class Train(Folder):
         # And a last checkpoint, unless the run stopped where it had just saved.
         self.assertIn(events, (["start", "checkpoint", "save", "memory", "stop"],
                                ["start", "checkpoint", "save", "memory", "checkpoint", "stop"]))
+
+    def test_a_terminal_gets_a_bar_and_the_log_its_lines(self):
+        terminal, end = pty.openpty()
+        with subprocess.Popen([BINARY, "train", "run.toml"], cwd=self.path, stderr=end,
+                              env=self.environment(), stdout=subprocess.DEVNULL) as process:
+            os.close(end)
+            shown = b""
+            try:
+                while part := os.read(terminal, 4096):
+                    shown += part
+            except OSError:  # how Linux says that the other end is closed
+                pass
+            self.assertEqual(process.wait(60), 0)
+        os.close(terminal)
+        self.assertIn(b"\r\x1b[K[====================] step 6/6", shown)
+        log = (self.path / "runs/run/log.txt").read_text()
+        for step in range(1, 7):
+            self.assertIn(f"\nstep {step}/6 ", log)
+        self.assertNotIn("\x1b", log)
 
     def test_the_memory_of_the_plan_is_what_is_used(self):
         done = self.sluice("train", "run.toml", "--place.optimizer", "storage", "--place.weights",

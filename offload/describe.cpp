@@ -94,8 +94,10 @@ std::string describe(const Plan& plan, const Machine& machine) {
       format_count(static_cast<double>(plan.workload.tokens_per_step().value) / step),
       format_seconds(Seconds{plan.overlap_bound_seconds}),
       format_seconds(Seconds{plan.phase_bound_seconds}));
-  fmt::format_to(out, "  exact clipping costs {} a step\n",
-                 format_seconds(Seconds{plan.clip_cost_seconds}));
+  fmt::format_to(out, "  exact clipping costs {}\n",
+                 plan.clip_cost_seconds > 0
+                     ? format_seconds(Seconds{plan.clip_cost_seconds}) + " a step"
+                     : "nothing");
   if (plan.storage_written_per_step.value > 0) {
     const double per_day = static_cast<double>(plan.storage_written_per_step.value) / step * 86400;
     fmt::format_to(out,

@@ -213,9 +213,12 @@ class Verifier {
     return 0;
   }
 
-  // A sweep over thread counts is worth nothing if the threads do not run.
+  // A sweep over thread counts is worth nothing if the threads do not run. A busy machine may
+  // keep one waiting for seconds.
   static void expect_threads(Workers& workers, int threads) {
-    for (int attempt = 0; attempt < 50 && workers.threads_seen() < threads; ++attempt) {
+    constexpr Seconds kPatience{20};
+    const Seconds start = steady_seconds();
+    while (workers.threads_seen() < threads && steady_seconds() - start < kPatience) {
       workers.for_each(8 * threads, [](std::int64_t) {
         std::this_thread::sleep_for(std::chrono::microseconds(200));
       });

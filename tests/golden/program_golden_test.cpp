@@ -8,6 +8,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
+#include <tuple>
 
 #include "engine/model/model.h"
 #include "engine/run/evaluate.h"
@@ -32,13 +34,16 @@ Placement streamed(const Workload& workload) {
   return p;
 }
 
-class ProgramGolden : public testing::TestWithParam<std::string> {};
+using Case = std::tuple<std::string, std::int64_t>;  // golden, accumulation
+
+class ProgramGolden : public testing::TestWithParam<Case> {};
 
 TEST_P(ProgramGolden, TwentyStepsOverThreeTiersEqualPyTorch) {
-  const Golden golden = load_golden(GetParam());
+  const auto& [name, accumulation] = GetParam();
+  const Golden golden = load_golden(name);
   const Model model =
       make_model(golden.shape, {.global_batch = golden.global_batch, .length = golden.length});
-  const Workload workload = model.workload(golden.global_batch / 4);
+  const Workload workload = model.workload(golden.global_batch / accumulation);
   const CostModel costs(test_machine(), workload);
   const Program program = build_training(workload, streamed(workload), costs);
   const BatchLayout layout = batch_layout(workload);
@@ -95,7 +100,13 @@ TEST_P(ProgramGolden, TwentyStepsOverThreeTiersEqualPyTorch) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Goldens, ProgramGolden, testing::ValuesIn(golden_names()));
+INSTANTIATE_TEST_SUITE_P(Goldens, ProgramGolden,
+                         testing::Combine(testing::ValuesIn(golden_names()),
+                                          testing::Values(std::int64_t{1}, std::int64_t{4})),
+                         [](const auto& instance) {
+                           return std::get<0>(instance.param) + "_accumulation_" +
+                                  std::to_string(std::get<1>(instance.param));
+                         });
 
 }  // namespace
 }  // namespace sluice

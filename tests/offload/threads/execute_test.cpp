@@ -49,7 +49,7 @@ TEST(Execute, EveryRandomPlacementGivesTheBitsOfTheResidentOne) {
   }
 }
 
-// Weight, master and both moments of every flat parameter, a bit of each in turn.
+// Weight, master and both moments of every flat parameter, some bit of some element of each.
 TEST(Execute, OneFlippedBitChangesTheDigestOfItsTensorAlone) {
   const MatrixWorkloadOptions options;
   const Workload workload = matrix_workload(options);
@@ -57,9 +57,10 @@ TEST(Execute, OneFlippedBitChangesTheDigestOfItsTensorAlone) {
   const Program program = build_training(workload, resident_placement(workload, true), costs);
   const auto layers = matrix_layers(options);
   const RunResult right = run_training(workload, program, layers, 40, {});
-  unsigned bit = 0;
+  std::mt19937 random(5);
   for (std::size_t f = 0; f < workload.flats.size(); ++f) {
     const FlatHomes& homes = program.homes[f];
+    const std::int64_t elements = std::min(homes.segment_elements, workload.flats[f].count);
     const SegmentLayout layout = segment_layout(homes.segment_elements, workload.moments);
     const std::array<std::pair<BufferId, Bytes>, 4> places = {
         {{homes.weight, {}},
@@ -67,17 +68,18 @@ TEST(Execute, OneFlippedBitChangesTheDigestOfItsTensorAlone) {
          {homes.state, layout.first_moment},
          {homes.state, layout.second_moment}}};
     for (const auto& [buffer, begin] : places) {
+      const std::int64_t element = random() % elements;
+      const unsigned bit = random() % 32;
       const auto flip = [&, id = buffer, at = begin](const Program& p, const Memory& memory) {
         const Bytes offset = p.buffers[static_cast<std::size_t>(id)].offset + at;
-        memory.device[offset.value + bit % 32 / 8] ^= std::byte{1} << (bit % 8);
+        memory.device[offset.value + 4 * element + bit / 8] ^= std::byte{1} << (bit % 8);
       };
       const RunResult wrong = run_training(workload, program, layers, 40, {.at_rest = flip});
       int changed = 0;
       for (std::size_t i = 0; i < right.state.size(); ++i) {
         changed += right.state[i].digest != wrong.state[i].digest ? 1 : 0;
       }
-      EXPECT_EQ(changed, 1) << workload.flats[f].name << ", bit " << bit % 32;
-      bit += 7;
+      EXPECT_EQ(changed, 1) << workload.flats[f].name << ", element " << element << ", bit " << bit;
     }
   }
 }

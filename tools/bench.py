@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build" / "release"
@@ -112,15 +113,19 @@ def overlap_rows():
         # Not of the last step, which saves a checkpoint.
         lanes = train(folder, "streamed", "--machine", machine, "--train.steps", "4")[0]["lanes"]
         moved = sum(lanes[lane]["bytes"] for lane in ("host_to_device", "device_to_host"))
-        ratios = {"overlap": [], "overlap_serial": []}
+        links = tomllib.loads(machine.read_text())["links"]
+        copy = min(links["host_to_device"], links["device_to_host"])
+        ratios, paces = {"overlap": [], "overlap_serial": []}, []
         for _ in range(5):
             compute = median_step(train(folder, "resident", "--machine", machine, *resident))
-            paced_machine(machine, paced, moved / (0.8 * compute))
+            paces.append(moved / (0.8 * compute))
+            paced_machine(machine, paced, paces[-1])
             for name, flags in (("overlap", []), ("overlap_serial", ["--serial"])):
                 steps = train(folder, name, "--machine", paced, *flags)
                 ratios[name].append(median_step(steps) / compute)
     yield row("overlap", statistics.median(ratios["overlap"]), "step/compute", 1.0, 1.15)
     yield row("overlap_serial", statistics.median(ratios["overlap_serial"]), "step/compute", 1.0, 1.6)
+    yield row("overlap_pace", statistics.median(paces) / 1e9, "GB/s", copy / 1e9, 0.1)
 
 
 def planning_rows():

@@ -136,7 +136,8 @@ void add_model_commands(CLI::App& app, Arguments& a, Raw& raw) {
   eval->add_option("CONFIG_OR_MODEL", a.eval.what,
                    "config, run directory, checkpoint or model folder")
       ->required();
-  eval->add_option("--data", a.eval.data, "file, folder or glob; may be given again")
+  eval->add_option("--data", a.eval.data,
+                   "file, folder or glob, may be given again; - is standard input")
       ->allow_extra_args(false);
   eval->add_option("--json", a.eval.json, "write as JSON; - is standard output");
   eval->add_flag("--print-config", a.eval.print_config, "print the resolved config and stop");

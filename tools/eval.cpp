@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Sluice developers
 #include <fmt/format.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <cerrno>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -53,8 +57,25 @@ EvalInput eval_input(const EvalOptions& options, const LoadedConfig& loaded, boo
   return input;
 }
 
+// Tokens are read at any offset, so what comes through a pipe is kept in memory first, for as long
+// as the process lives.
+std::string standard_input_as_file() {
+  const int file = ::memfd_create("stdin", MFD_CLOEXEC);
+  std::array<char, 1 << 16> block;
+  for (ssize_t got; file >= 0 && (got = ::read(STDIN_FILENO, block.data(), block.size())) != 0;) {
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0 || ::write(file, block.data(), static_cast<std::size_t>(got)) != got) {
+      throw Error(ErrorKind::kIo, with_errno("standard input: cannot be read", errno));
+    }
+  }
+  return fmt::format("/proc/self/fd/{}", file);
+}
+
 TokenRange eval_tokens(const EvalInput& input, const EvalOptions& options,
                        std::int64_t vocabulary) {
+  if (options.data == std::vector<std::string>{"-"}) {
+    return open_tokens({standard_input_as_file()}, input.data.tokens, vocabulary);
+  }
   if (!options.data.empty()) return open_tokens(options.data, input.data.tokens, vocabulary);
   if (input.data.train.empty() && input.data.val.empty()) {
     throw Error(ErrorKind::kConfig,

@@ -80,6 +80,16 @@ class Train(Folder):
         again = self.sluice("generate", "runs/run", "--prompt", "Now ", "--tokens", 20)
         self.assertEqual(text.stdout, again.stdout)
 
+    def test_eval_reads_text_from_a_pipe(self):
+        self.assertEqual(self.sluice("train", "run.toml", "--train.steps", 1).returncode, 0)
+        named = self.sluice("eval", "runs/run", "--data", "text.txt")
+        with subprocess.Popen(["cat", "text.txt"], cwd=self.path, stdout=subprocess.PIPE) as cat:
+            piped = subprocess.run([BINARY, "eval", "runs/run", "--data", "-"], cwd=self.path,
+                                   stdin=cat.stdout, capture_output=True, text=True, check=False,
+                                   env=self.environment())
+        self.assertEqual(piped.returncode, 0, piped.stderr)
+        self.assertEqual(piped.stdout, named.stdout)
+
     def test_sigint_finishes_the_step_and_saves(self):
         environment = self.environment()
         with subprocess.Popen([BINARY, "train", "run.toml", "--train.steps", "100000"],

@@ -2,6 +2,7 @@
 // SPDX-FileCopyrightText: The Sluice developers
 #include "devices/file_calls.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -11,7 +12,8 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
-#include <vector>
+#include <memory>
+#include <string>
 
 #include "devices/storage/retries.h"
 
@@ -120,23 +122,27 @@ int make_folder(const fs::path& path) {
   return fails(FileCall::kMakeFolder, path) ? -1 : ::mkdir(path.c_str(), 0777);
 }
 
+int list_names(const fs::path& folder, std::vector<std::string>& names) {
+  const auto close = [](DIR* open) { ::closedir(open); };
+  const std::unique_ptr<DIR, decltype(close)> open(::opendir(folder.c_str()), close);
+  if (open == nullptr) return -1;
+  for (;;) {
+    errno = 0;
+    const dirent* entry = ::readdir(open.get());
+    if (entry == nullptr) return errno == 0 ? 0 : -1;
+    const std::string_view name = entry->d_name;
+    if (name != "." && name != "..") names.emplace_back(name);
+  }
+}
+
 int remove_tree(const fs::path& path) {
   struct stat status {};
   if (::lstat(path.c_str(), &status) != 0) return errno == ENOENT ? 0 : -1;
   if (S_ISDIR(status.st_mode)) {
-    std::vector<fs::path> inside;  // listed first: removing beside reading may skip names
-    try {
-      // The constructor that gives a code instead may not throw, so it ends the process where
-      // it gets no memory.
-      for (const fs::directory_entry& entry : fs::directory_iterator(path)) {
-        inside.push_back(entry.path());
-      }
-    } catch (const fs::filesystem_error& error) {
-      errno = error.code().value();
-      return -1;
-    }
-    for (const fs::path& one : inside) {
-      if (remove_tree(one) != 0) return -1;
+    std::vector<std::string> inside;  // listed first: removing beside reading may skip names
+    if (list_names(path, inside) != 0) return -1;
+    for (const std::string& name : inside) {
+      if (remove_tree(path / name) != 0) return -1;
     }
   }
   return fails(FileCall::kRemove, path) ? -1 : ::remove(path.c_str());

@@ -16,7 +16,9 @@
 #include <filesystem>
 #include <limits>
 #include <span>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "devices/base/units.h"
 
@@ -64,6 +66,9 @@ int rename_path(const std::filesystem::path& from, const std::filesystem::path& 
 // Swaps two names. Fails with EINVAL or ENOSYS where the file system cannot.
 int exchange_paths(const std::filesystem::path& a, const std::filesystem::path& b);
 int make_folder(const std::filesystem::path& path);
+// What a folder holds, in no order, behind what is in `names`. (std::filesystem's iterators end
+// the process where they get no memory.)
+int list_names(const std::filesystem::path& folder, std::vector<std::string>& names);
 // A file, a link, or a folder with all that is in it. 0 where there is none.
 int remove_tree(const std::filesystem::path& path);
 

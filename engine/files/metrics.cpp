@@ -81,7 +81,7 @@ MetricsWriter::MetricsWriter(const std::filesystem::path& path)
     : file_(drop_torn_line(path), OutputFile::Mode::kAppend) {}
 
 void MetricsWriter::step(const StepMetrics& metrics) {
-  Json json;
+  Json json = Json::object();  // not of null: see offload/plan_json.cpp
   json["step"] = metrics.step;
   json["tokens"] = metrics.tokens.value;
   json["loss"] = metrics.loss;

@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <cerrno>
 #include <memory>
@@ -21,6 +20,9 @@ namespace sluice {
 namespace {
 
 namespace fs = std::filesystem;
+
+// Without O_NONBLOCK, opening a FIFO waits for somebody to write to it.
+constexpr int kToRead = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
 
 std::atomic<FileFaults*> faults{nullptr};
 
@@ -46,24 +48,47 @@ std::int64_t repeated(Call call) {
   }
 }
 
-template <typename Write>
-std::int64_t write_part(const fs::path& path, std::span<const std::byte> bytes, Write write) {
+// act(data, size) with as many of the bytes as a test lets pass.
+template <typename Byte, typename Act>
+std::int64_t move_part(FileCall call, const fs::path& path, std::span<Byte> bytes, Act act) {
   return repeated([&]() -> std::int64_t {
-    const FileFaults::Outcome outcome = outcome_of(FileCall::kWrite, path);
+    const FileFaults::Outcome outcome = outcome_of(call, path);
     if (outcome.error != 0) {
       errno = outcome.error;
       return -1;
     }
-    return write(bytes.data(), std::min(bytes.size(), outcome.most));
+    return act(bytes.data(), std::min(bytes.size(), outcome.most));
   });
 }
 
 }  // namespace
 
 std::string_view name_of(FileCall call) {
-  constexpr std::array<std::string_view, 8> kNames = {
-      "open", "reserve", "write", "sync", "sync folder", "rename", "remove", "make folder"};
-  return kNames[static_cast<std::size_t>(call)];
+  switch (call) {
+    case FileCall::kOpen:
+      return "open";
+    case FileCall::kReserve:
+      return "reserve";
+    case FileCall::kWrite:
+      return "write";
+    case FileCall::kSync:
+      return "sync";
+    case FileCall::kSyncFolder:
+      return "sync folder";
+    case FileCall::kRename:
+      return "rename";
+    case FileCall::kRemove:
+      return "remove";
+    case FileCall::kMakeFolder:
+      return "make folder";
+    case FileCall::kOpenToRead:
+      return "open to read";
+    case FileCall::kRead:
+      return "read";
+    case FileCall::kList:
+      return "list";
+  }
+  return {};
 }
 
 void set_file_faults(FileFaults* asked) { faults.store(asked, std::memory_order_release); }
@@ -71,6 +96,28 @@ void set_file_faults(FileFaults* asked) { faults.store(asked, std::memory_order_
 int open_for_writing(const fs::path& path, int flags) {
   if (fails(FileCall::kOpen, path)) return -1;
   return ::open(path.c_str(), flags | O_WRONLY | O_CREAT | O_CLOEXEC, 0640);
+}
+
+int open_for_reading(const fs::path& path) {
+  return fails(FileCall::kOpenToRead, path) ? -1 : ::open(path.c_str(), kToRead);
+}
+
+int open_inside(const fs::path& folder, const std::string& name) {
+  if (fails(FileCall::kOpenToRead, folder / name)) return -1;
+  const int at = ::open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (at < 0) return -1;
+  const int descriptor = ::openat(at, name.c_str(), kToRead | O_NOFOLLOW);
+  const int error = errno;
+  ::close(at);
+  errno = error;
+  return descriptor;
+}
+
+std::int64_t read_some_at(int descriptor, const fs::path& path, std::span<std::byte> into,
+                          Bytes offset) {
+  return move_part(FileCall::kRead, path, into, [&](std::byte* data, std::size_t size) {
+    return ::pread(descriptor, data, size, offset.value);
+  });
 }
 
 int reserve_room(int descriptor, const fs::path& path, Bytes size) {
@@ -82,14 +129,14 @@ int reserve_room(int descriptor, const fs::path& path, Bytes size) {
 }
 
 std::int64_t write_some(int descriptor, const fs::path& path, std::span<const std::byte> bytes) {
-  return write_part(path, bytes, [&](const std::byte* data, std::size_t size) {
+  return move_part(FileCall::kWrite, path, bytes, [&](const std::byte* data, std::size_t size) {
     return ::write(descriptor, data, size);
   });
 }
 
 std::int64_t write_some_at(int descriptor, const fs::path& path, std::span<const std::byte> bytes,
                            Bytes offset) {
-  return write_part(path, bytes, [&](const std::byte* data, std::size_t size) {
+  return move_part(FileCall::kWrite, path, bytes, [&](const std::byte* data, std::size_t size) {
     return ::pwrite(descriptor, data, size, offset.value);
   });
 }
@@ -123,6 +170,7 @@ int make_folder(const fs::path& path) {
 }
 
 int list_names(const fs::path& folder, std::vector<std::string>& names) {
+  if (fails(FileCall::kList, folder)) return -1;
   const auto close = [](DIR* open) { ::closedir(open); };
   const std::unique_ptr<DIR, decltype(close)> open(::opendir(folder.c_str()), close);
   if (open == nullptr) return -1;

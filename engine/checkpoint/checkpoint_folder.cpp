@@ -34,7 +34,8 @@ bool looks_whole(const fs::path& checkpoint) {
   try {
     static_cast<void>(CheckpointReader(checkpoint));
     return true;
-  } catch (const Error&) {
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::kIo) throw;
     return false;
   }
 }

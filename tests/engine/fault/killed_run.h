@@ -27,28 +27,43 @@
 
 namespace sluice {
 
-// A call whose path holds `part` counts; what happens at the `at`-th is `outcome`, or SIGKILL.
-class FaultAt final : public FileFaults {
+// Faults while the object lives.
+class WithFileFaults {
+ public:
+  explicit WithFileFaults(FileFaults& faults) { set_file_faults(&faults); }
+  ~WithFileFaults() { set_file_faults(nullptr); }
+  WithFileFaults(const WithFileFaults&) = delete;
+  WithFileFaults& operator=(const WithFileFaults&) = delete;
+};
+
+// A call that changes files, and whose path holds `part`, counts; what happens at the `at`-th is
+// `outcome`, or SIGKILL.
+class FaultAt : public FileFaults {
  public:
   static constexpr int kAlways = -1;
 
   FaultAt(std::string part, int at, Outcome outcome, bool kills = false)
       : part_(std::move(part)), at_(at), outcome_(outcome), kills_(kills) {}
 
-  Outcome before(FileCall, const std::filesystem::path& path) override {
-    if (path.string().find(part_) == std::string::npos) return {};
+  Outcome before(FileCall call, const std::filesystem::path& path) override {
+    if (!counts(call) || path.string().find(part_) == std::string::npos) return {};
     if (++count_ != at_ && at_ != kAlways) return {};
     if (kills_) ::kill(::getpid(), SIGKILL);
+    if (at_ != kAlways) struck_ = path;
     return outcome_;
   }
   int count() const { return count_; }
+  const std::filesystem::path& struck() const { return struck_; }  // the last one's path
 
  private:
+  virtual bool counts(FileCall call) const { return changes_files(call); }
+
   std::string part_;
   int at_;
   Outcome outcome_;
   bool kills_;
   std::atomic<int> count_{0};
+  std::filesystem::path struck_;
 };
 
 // Starts a process that runs `act` and ends with what it returns, or with Error's exit code.
@@ -97,6 +112,7 @@ model = { family = "gpt2", layers = 1, width = 16, heads = 2, context = 16 }
 data = { train = ["text.txt"], seq_len = 16 }
 train = { global_batch = 4, micro_batch = 2, dtype = "fp32" }
 optimizer = { lr = 1e-2 }
+schedule = { kind = "constant", warmup_steps = 0 }  # the same however many steps follow
 limits = { device = "16MiB", host = "16MiB", threads = 1 }
 eval = { sequences = 1 }
 log = { digest = true, trace = "none" }

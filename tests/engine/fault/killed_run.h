@@ -180,4 +180,13 @@ drain_late = 0
   std::filesystem::path folder_ = scratch_.path();
 };
 
+// The digests of a run that nothing happens to.
+inline std::map<int, std::string> undisturbed(int steps, int every) {
+  const KilledRun run(steps, every);
+  EXPECT_EQ(in_child([&] { return run.train(false); }), 0);
+  EXPECT_EQ(run.digests().size(), static_cast<std::size_t>(steps));
+  EXPECT_TRUE(run.leftovers().empty());
+  return run.digests();
+}
+
 }  // namespace sluice

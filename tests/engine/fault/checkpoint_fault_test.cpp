@@ -63,8 +63,8 @@ TEST_P(EveryPoint, KilledBeforeAnyCallOfACheckpointTheRunGoesOnAsIfNothingHadBee
 // Renames and removals of the older ones: a checkpoint goes at once or not at all.
 TEST_P(EveryPoint, KilledWhileOlderOnesAreRemovedTheLastTwoStay) {
   // A step whose checkpoint would have to wait for the one before goes without: enough of them.
-  const auto expected = undisturbed(60, 1);
-  const KilledRun run(60, 1);
+  const auto expected = undisturbed(200, 1);
+  const KilledRun run(200, 1);
   int killed_while_pruning = 0;
   for_every_point([&](int at) {
     run.clear();

@@ -91,6 +91,20 @@ inline int end_of(pid_t child) {
 
 inline int in_child(const std::function<int()>& act) { return end_of(start_child(act)); }
 
+// The digest of each step of a run. A step that stands there twice fails the test.
+inline std::map<int, std::string> digests_of(const std::filesystem::path& run_dir) {
+  std::map<int, std::string> all;
+  std::ifstream in(run_dir / "metrics.jsonl");
+  constexpr std::string_view kStep = R"({"step":)", kDigest = R"("digest":")";
+  for (std::string line; std::getline(in, line);) {
+    const std::size_t digest = line.find(kDigest);
+    if (line.rfind(kStep, 0) != 0 || digest == std::string::npos) continue;
+    const int step = std::stoi(line.substr(kStep.size()));
+    EXPECT_TRUE(all.emplace(step, line.substr(digest + kDigest.size(), 16)).second) << line;
+  }
+  return all;
+}
+
 // A GPT-2 of a few thousand parameters. In memory where there is a tmpfs: a process that is
 // killed loses nothing of what it wrote, whether or not that was synced.
 class KilledRun {
@@ -139,19 +153,7 @@ drain_late = 0
 
   void clear() const { std::filesystem::remove_all(run_dir()); }
 
-  // The digest of each step. A step that stands there twice fails the test.
-  std::map<int, std::string> digests() const {
-    std::map<int, std::string> all;
-    std::ifstream in(run_dir() / "metrics.jsonl");
-    constexpr std::string_view kStep = R"({"step":)", kDigest = R"("digest":")";
-    for (std::string line; std::getline(in, line);) {
-      const std::size_t digest = line.find(kDigest);
-      if (line.rfind(kStep, 0) != 0 || digest == std::string::npos) continue;
-      const int step = std::stoi(line.substr(kStep.size()));
-      EXPECT_TRUE(all.emplace(step, line.substr(digest + kDigest.size(), 16)).second) << line;
-    }
-    return all;
-  }
+  std::map<int, std::string> digests() const { return digests_of(run_dir()); }
 
   // Steps of the checkpoints, newest first; each must verify to its last byte.
   std::vector<std::int64_t> whole_checkpoints() const {

@@ -85,7 +85,10 @@ std::vector<ControlGroup> control_groups(const std::filesystem::path& root,
     if (!mount) continue;
     std::filesystem::path path = below(membership.path, mount->inside).lexically_normal();
     for (;;) {
-      const std::filesystem::path folder = mount->at / path.relative_path();
+      // Without a slash at its end: libstdc++ frees a path with one twice, where it is joined to
+      // another and memory is refused.
+      const std::filesystem::path inside = path.relative_path();
+      const std::filesystem::path folder = inside.empty() ? mount->at : mount->at / inside;
       std::error_code ignored;
       if (std::filesystem::is_directory(folder, ignored)) {
         groups.push_back({membership.version, path.string(), folder});

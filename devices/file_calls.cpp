@@ -2,16 +2,17 @@
 // SPDX-FileCopyrightText: The Sluice developers
 #include "devices/file_calls.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <cerrno>
-#include <vector>
+#include <memory>
+#include <string>
 
 #include "devices/storage/retries.h"
 
@@ -19,6 +20,9 @@ namespace sluice {
 namespace {
 
 namespace fs = std::filesystem;
+
+// Without O_NONBLOCK, opening a FIFO waits for somebody to write to it.
+constexpr int kToRead = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
 
 std::atomic<FileFaults*> faults{nullptr};
 
@@ -44,24 +48,47 @@ std::int64_t repeated(Call call) {
   }
 }
 
-template <typename Write>
-std::int64_t write_part(const fs::path& path, std::span<const std::byte> bytes, Write write) {
+// act(data, size) with as many of the bytes as a test lets pass.
+template <typename Byte, typename Act>
+std::int64_t move_part(FileCall call, const fs::path& path, std::span<Byte> bytes, Act act) {
   return repeated([&]() -> std::int64_t {
-    const FileFaults::Outcome outcome = outcome_of(FileCall::kWrite, path);
+    const FileFaults::Outcome outcome = outcome_of(call, path);
     if (outcome.error != 0) {
       errno = outcome.error;
       return -1;
     }
-    return write(bytes.data(), std::min(bytes.size(), outcome.most));
+    return act(bytes.data(), std::min(bytes.size(), outcome.most));
   });
 }
 
 }  // namespace
 
 std::string_view name_of(FileCall call) {
-  constexpr std::array<std::string_view, 8> kNames = {
-      "open", "reserve", "write", "sync", "sync folder", "rename", "remove", "make folder"};
-  return kNames[static_cast<std::size_t>(call)];
+  switch (call) {
+    case FileCall::kOpen:
+      return "open";
+    case FileCall::kReserve:
+      return "reserve";
+    case FileCall::kWrite:
+      return "write";
+    case FileCall::kSync:
+      return "sync";
+    case FileCall::kSyncFolder:
+      return "sync folder";
+    case FileCall::kRename:
+      return "rename";
+    case FileCall::kRemove:
+      return "remove";
+    case FileCall::kMakeFolder:
+      return "make folder";
+    case FileCall::kOpenToRead:
+      return "open to read";
+    case FileCall::kRead:
+      return "read";
+    case FileCall::kList:
+      return "list";
+  }
+  return {};
 }
 
 void set_file_faults(FileFaults* asked) { faults.store(asked, std::memory_order_release); }
@@ -69,6 +96,28 @@ void set_file_faults(FileFaults* asked) { faults.store(asked, std::memory_order_
 int open_for_writing(const fs::path& path, int flags) {
   if (fails(FileCall::kOpen, path)) return -1;
   return ::open(path.c_str(), flags | O_WRONLY | O_CREAT | O_CLOEXEC, 0640);
+}
+
+int open_for_reading(const fs::path& path) {
+  return fails(FileCall::kOpenToRead, path) ? -1 : ::open(path.c_str(), kToRead);
+}
+
+int open_inside(const fs::path& folder, const std::string& name) {
+  if (fails(FileCall::kOpenToRead, folder / name)) return -1;
+  const int at = ::open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (at < 0) return -1;
+  const int descriptor = ::openat(at, name.c_str(), kToRead | O_NOFOLLOW);
+  const int error = errno;
+  ::close(at);
+  errno = error;
+  return descriptor;
+}
+
+std::int64_t read_some_at(int descriptor, const fs::path& path, std::span<std::byte> into,
+                          Bytes offset) {
+  return move_part(FileCall::kRead, path, into, [&](std::byte* data, std::size_t size) {
+    return ::pread(descriptor, data, size, offset.value);
+  });
 }
 
 int reserve_room(int descriptor, const fs::path& path, Bytes size) {
@@ -80,14 +129,14 @@ int reserve_room(int descriptor, const fs::path& path, Bytes size) {
 }
 
 std::int64_t write_some(int descriptor, const fs::path& path, std::span<const std::byte> bytes) {
-  return write_part(path, bytes, [&](const std::byte* data, std::size_t size) {
+  return move_part(FileCall::kWrite, path, bytes, [&](const std::byte* data, std::size_t size) {
     return ::write(descriptor, data, size);
   });
 }
 
 std::int64_t write_some_at(int descriptor, const fs::path& path, std::span<const std::byte> bytes,
                            Bytes offset) {
-  return write_part(path, bytes, [&](const std::byte* data, std::size_t size) {
+  return move_part(FileCall::kWrite, path, bytes, [&](const std::byte* data, std::size_t size) {
     return ::pwrite(descriptor, data, size, offset.value);
   });
 }
@@ -120,23 +169,28 @@ int make_folder(const fs::path& path) {
   return fails(FileCall::kMakeFolder, path) ? -1 : ::mkdir(path.c_str(), 0777);
 }
 
+int list_names(const fs::path& folder, std::vector<std::string>& names) {
+  if (fails(FileCall::kList, folder)) return -1;
+  const auto close = [](DIR* open) { ::closedir(open); };
+  const std::unique_ptr<DIR, decltype(close)> open(::opendir(folder.c_str()), close);
+  if (open == nullptr) return -1;
+  for (;;) {
+    errno = 0;
+    const dirent* entry = ::readdir(open.get());
+    if (entry == nullptr) return errno == 0 ? 0 : -1;
+    const std::string_view name = entry->d_name;
+    if (name != "." && name != "..") names.emplace_back(name);
+  }
+}
+
 int remove_tree(const fs::path& path) {
   struct stat status {};
   if (::lstat(path.c_str(), &status) != 0) return errno == ENOENT ? 0 : -1;
   if (S_ISDIR(status.st_mode)) {
-    std::vector<fs::path> inside;  // listed first: removing beside reading may skip names
-    try {
-      // The constructor that gives a code instead may not throw, so it ends the process where
-      // it gets no memory.
-      for (const fs::directory_entry& entry : fs::directory_iterator(path)) {
-        inside.push_back(entry.path());
-      }
-    } catch (const fs::filesystem_error& error) {
-      errno = error.code().value();
-      return -1;
-    }
-    for (const fs::path& one : inside) {
-      if (remove_tree(one) != 0) return -1;
+    std::vector<std::string> inside;  // listed first: removing beside reading may skip names
+    if (list_names(path, inside) != 0) return -1;
+    for (const std::string& name : inside) {
+      if (remove_tree(path / name) != 0) return -1;
     }
   }
   return fails(FileCall::kRemove, path) ? -1 : ::remove(path.c_str());

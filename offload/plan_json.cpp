@@ -101,7 +101,7 @@ Json forecast_json(const Plan& plan) {
 
 Json plan_json(const Plan& plan) {
   const Placement& p = plan.placement;
-  Json j;
+  Json j = Json::object();
   j["workload"] = {{"name", plan.workload.name},
                    {"parameters", plan.workload.parameters()},
                    {"tokens_per_step", plan.workload.tokens_per_step().value}};
@@ -147,7 +147,9 @@ Json infeasible_json(const Infeasible& infeasible) {
 std::string hash_text(const Program& program) { return fmt::format("{:016x}", hash_of(program)); }
 
 std::string to_json(const PlanResult& result, const Machine& machine) {
-  Json j;
+  // Objects from the start: one that nlohmann makes of null stays without a value, and is freed
+  // as if it had one, where memory is refused.
+  Json j = Json::object();
   j["format"] = "sluice-plan";
   j["version"] = kPlanVersion;
   j["machine"] = {{"name", machine.name}, {"provenance", machine.provenance}};

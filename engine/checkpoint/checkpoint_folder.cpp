@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 
 #include "devices/base/error.h"
@@ -19,22 +20,22 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kPrefix = "step-";
 
-template <typename Act>
-void for_entries(const fs::path& folder, Act act) {
-  try {
-    for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
-      act(entry, entry.path().filename().string());
-    }
-  } catch (const fs::filesystem_error&) {
-    // No folder, or one that may not be read: no checkpoints.
+// None where there is no folder. One that cannot be read is an error: a run that took it for
+// empty would start afresh.
+std::vector<std::string> names_in(const fs::path& folder) {
+  std::vector<std::string> names;
+  if (list_names(folder, names) != 0 && errno != ENOENT && errno != ENOTDIR) {
+    throw Error(ErrorKind::kIo, with_errno(folder.string() + ": cannot be listed", errno));
   }
+  return names;
 }
 
 bool looks_whole(const fs::path& checkpoint) {
   try {
     static_cast<void>(CheckpointReader(checkpoint));
     return true;
-  } catch (const Error&) {
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::kIo) throw;
     return false;
   }
 }
@@ -57,28 +58,28 @@ std::optional<std::int64_t> step_of_name(const std::string& name) {
 
 std::vector<FoundCheckpoint> find_checkpoints(const fs::path& folder) {
   std::vector<FoundCheckpoint> found;
-  for_entries(folder, [&](const fs::directory_entry& entry, const std::string& name) {
+  for (const std::string& name : names_in(folder)) {
     const std::optional<std::int64_t> step = step_of_name(name);
-    if (step && entry.symlink_status().type() == fs::file_type::directory) {
-      found.push_back({*step, entry.path()});
+    const fs::path path = folder / name;
+    std::error_code gone;
+    if (step && fs::symlink_status(path, gone).type() == fs::file_type::directory) {
+      found.push_back({*step, path});
     }
-  });
+  }
   std::sort(found.begin(), found.end(),
             [](const FoundCheckpoint& a, const FoundCheckpoint& b) { return a.step > b.step; });
   return found;
 }
 
 void remove_leftovers(const fs::path& folder) {
-  std::vector<fs::path> left;
-  for_entries(folder, [&](const fs::directory_entry& entry, const std::string& name) {
+  for (const std::string& name : names_in(folder)) {
     const std::size_t temporary = name.find(".tmp-");
     const bool unfinished =
         temporary != std::string::npos && step_of_name(name.substr(0, temporary)).has_value();
     const bool replaced = name.size() > 5 && name.front() == '.' && name.ends_with(".old") &&
                           step_of_name(name.substr(1, name.size() - 5)).has_value();
-    if (unfinished || replaced) left.push_back(entry.path());
-  });
-  for (const fs::path& path : left) remove_path(path);
+    if (unfinished || replaced) remove_path(folder / name);
+  }
 }
 
 std::string prune_checkpoints(const fs::path& folder, std::int64_t keep, std::int64_t newest,

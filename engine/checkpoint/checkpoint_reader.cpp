@@ -71,7 +71,8 @@ class CheckpointReader::Chunks {
     };
     try {
       file_.read(offset.value, bytes);
-    } catch (const Error&) {
+    } catch (const Error& error) {
+      if (error.kind() == ErrorKind::kIo) throw;
       broken("cannot be read");
     }
     std::vector<std::uint64_t> sums(static_cast<std::size_t>(chunk) + 1);

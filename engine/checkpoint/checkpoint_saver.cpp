@@ -54,7 +54,9 @@ void CheckpointSaver::begin(std::int64_t step) {
 
 void CheckpointSaver::start_writer() {
   started_ = steady_seconds();
-  const std::filesystem::path disk = options_.folder.parent_path();
+  // It may be a disk of its own, and is made by the first writer.
+  const bool there = std::filesystem::exists(options_.folder);
+  const std::filesystem::path disk = there ? options_.folder : options_.folder.parent_path();
   const Bytes free = free_space(disk);
   if (free < layout_.size()) {
     throw Error(ErrorKind::kIo,

@@ -29,11 +29,6 @@ std::string temporary_name(std::int64_t step) {
                      attempts.fetch_add(1));
 }
 
-void make_or_fail(const fs::path& path) {
-  if (make_folder(path) == 0) return;
-  throw Error(ErrorKind::kIo, with_errno(path.string() + ": cannot be made", errno));
-}
-
 }  // namespace
 
 CheckpointWriter::CheckpointWriter(const fs::path& folder, const CheckpointLayout& layout,
@@ -49,10 +44,10 @@ CheckpointWriter::CheckpointWriter(const fs::path& folder, const CheckpointLayou
   }
   try {
     if (!fs::exists(folder)) {
-      make_or_fail(folder);
+      new_folder(folder);
       sync_folder(folder.parent_path());
     }
-    make_or_fail(partial_);
+    new_folder(partial_);
     for (std::size_t i = 0; i < files_.size(); ++i) {
       files_[i] = std::make_unique<OutputFile>(partial_ / file_of(kSavedParts[i]));
       files_[i]->reserve(layout.files[i].size);

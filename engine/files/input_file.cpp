@@ -2,7 +2,6 @@
 // SPDX-FileCopyrightText: The Sluice developers
 #include "engine/files/input_file.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -13,14 +12,12 @@
 
 #include "devices/base/error.h"
 #include "devices/base/format.h"
+#include "devices/file_calls.h"
 
 namespace sluice {
 namespace {
 
 namespace fs = std::filesystem;
-
-// Without O_NONBLOCK, opening a FIFO waits for somebody to write to it.
-constexpr int kFlags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
 
 [[noreturn]] void refuse(const fs::path& path, const std::string& what) {
   throw Error(ErrorKind::kData, fmt::format("{}: {}", path.string(), what));
@@ -31,16 +28,9 @@ bool is_plain_name(const std::string& name) {
   return !name.empty() && name != "." && name != ".." && std::ranges::none_of(name, is_bad);
 }
 
-// One component without links cannot leave the folder: what openat2 with
-// RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS promises, on every kernel.
-int open_inside(const fs::path& folder, const std::string& name) {
-  const int at = ::open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
-  if (at < 0) return -1;
-  const int descriptor = ::openat(at, name.c_str(), kFlags | O_NOFOLLOW);
-  const int error = errno;
-  ::close(at);
-  errno = error;
-  return descriptor;
+// The drive, or the process, and not the file, whatever it is.
+bool is_failure_to_read(int error) {
+  return error == EIO || error == ESTALE || error == EMFILE || error == ENFILE || error == ENOMEM;
 }
 
 fs::path checked(const fs::path& folder, const std::string& name) {
@@ -50,8 +40,7 @@ fs::path checked(const fs::path& folder, const std::string& name) {
 
 }  // namespace
 
-InputFile::InputFile(const fs::path& path)
-    : path_(path), descriptor_(::open(path.c_str(), kFlags)) {
+InputFile::InputFile(const fs::path& path) : path_(path), descriptor_(open_for_reading(path)) {
   check_kind();
 }
 
@@ -66,6 +55,9 @@ InputFile::InputFile(const fs::path& folder, const std::string& name)
 }
 
 void InputFile::check_kind() {
+  if (descriptor_ < 0 && is_failure_to_read(errno)) {
+    throw Error(ErrorKind::kIo, with_errno(path_.string() + ": cannot be opened", errno));
+  }
   if (descriptor_ < 0) refuse(path_, with_errno("no such file, or not readable", errno));
   struct stat status {};
   if (::fstat(descriptor_, &status) == 0 && S_ISREG(status.st_mode)) {
@@ -87,8 +79,7 @@ InputFile::InputFile(InputFile&& other) noexcept
 
 void InputFile::read(std::int64_t offset, std::span<std::byte> into) const {
   while (!into.empty()) {
-    const ssize_t got = ::pread(descriptor_, into.data(), into.size(), offset);
-    if (got < 0 && errno == EINTR) continue;
+    const std::int64_t got = read_some_at(descriptor_, path_, into, {offset});
     if (got < 0) {
       throw Error(
           ErrorKind::kIo,

@@ -4,11 +4,15 @@
 
 #include <fmt/core.h>
 
-#include <fstream>
+#include <algorithm>
+#include <array>
+#include <cstddef>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <span>
 
 #include "devices/base/error.h"
+#include "engine/files/input_file.h"
 
 namespace sluice {
 namespace {
@@ -17,12 +21,12 @@ using Json = nlohmann::ordered_json;
 
 // The path, once the file ends with a whole line.
 const std::filesystem::path& drop_torn_line(const std::filesystem::path& path) {
-  std::fstream file(path, std::ios::in | std::ios::binary | std::ios::ate);
-  if (!file) return path;  // not there yet
-  std::int64_t end = file.tellg();
-  for (char last = 0; end > 0; --end) {
-    file.seekg(end - 1);
-    if (file.get(last) && last == '\n') break;
+  if (!std::filesystem::exists(path)) return path;  // not there yet
+  const InputFile file(path);
+  std::int64_t end = file.size();
+  for (std::byte last{}; end > 0; --end) {
+    file.read(end - 1, {&last, 1});
+    if (last == std::byte{'\n'}) break;
   }
   std::error_code error;
   std::filesystem::resize_file(path, static_cast<std::uintmax_t>(end), error);
@@ -31,6 +35,28 @@ const std::filesystem::path& drop_torn_line(const std::filesystem::path& path) {
                 fmt::format("{}: cannot be written: {}", path.string(), error.message()));
   }
   return path;
+}
+
+// act(line) for each, also for a last one without its end.
+template <typename Act>
+void for_lines(const InputFile& file, Act act) {
+  std::array<char, 16 << 10> block;
+  std::string line;
+  for (std::int64_t at = 0; at < file.size();) {
+    const auto length = std::min<std::int64_t>(std::ssize(block), file.size() - at);
+    const auto part = std::span(block).first(static_cast<std::size_t>(length));
+    file.read(at, std::as_writable_bytes(part));
+    at += length;
+    for (const char c : part) {
+      if (c != '\n') {
+        line += c;
+        continue;
+      }
+      act(line);
+      line.clear();
+    }
+  }
+  if (!line.empty()) act(line);
 }
 
 std::string text_of(const Json& json) {
@@ -60,18 +86,17 @@ EventField::EventField(std::string name, const std::string& value)
     : name_(std::move(name)), json_(text_of(value)) {}
 
 void cut_metrics(const std::filesystem::path& path, std::int64_t step, std::int64_t validated) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) return;
+  if (!std::filesystem::exists(path)) return;
   const std::filesystem::path partial =
       path.parent_path() / ("." + path.filename().string() + ".cut");
   OutputFile out(partial);
   std::string kept;
-  for (std::string line; std::getline(in, line);) {
+  for_lines(InputFile(path), [&](const std::string& line) {
     if (belongs(line, step, validated)) kept += line + "\n";
-    if (kept.size() < (1 << 16)) continue;
+    if (kept.size() < (1 << 16)) return;
     out.write(kept);
     kept.clear();
-  }
+  });
   out.write(kept);
   out.sync();
   put_in_place(partial, path);
@@ -81,7 +106,7 @@ MetricsWriter::MetricsWriter(const std::filesystem::path& path)
     : file_(drop_torn_line(path), OutputFile::Mode::kAppend) {}
 
 void MetricsWriter::step(const StepMetrics& metrics) {
-  Json json;
+  Json json = Json::object();  // not of null: see offload/plan_json.cpp
   json["step"] = metrics.step;
   json["tokens"] = metrics.tokens.value;
   json["loss"] = metrics.loss;

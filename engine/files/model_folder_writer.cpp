@@ -87,7 +87,7 @@ void ModelFolderWriter::start(const ModelFolderContent& content) {
   plan_shards(content);
   try {
     fs::remove_all(partial_);  // of a run that was killed
-    fs::create_directory(partial_);
+    new_folder(partial_);
     const bool is_copy = !content.companions.empty();
     const DType dtype = dtype_of(content) == "F32" ? DType::kFloat32 : DType::kBFloat16;
     write_whole(partial_ / "config.json",

@@ -22,7 +22,7 @@ const char* hugging_face_name(std::string_view stored) {
 double shortest(float x) { return std::stod(fmt::format("{}", x)); }
 
 Json gpt2_json(const ModelShape& shape) {
-  Json json;
+  Json json = Json::object();
   json["architectures"] = {"GPT2LMHeadModel"};
   json["model_type"] = "gpt2";
   json["n_layer"] = shape.layers;
@@ -44,7 +44,7 @@ Json gpt2_json(const ModelShape& shape) {
 // Mistral's the ones that slide in every layer without.
 Json llama_json(const ModelShape& shape) {
   const bool is_mistral = !shape.qkv_bias && shape.window > 0;
-  Json json;
+  Json json = Json::object();
   json["architectures"] = {shape.qkv_bias ? "Qwen2ForCausalLM"
                            : is_mistral   ? "MistralForCausalLM"
                                           : "LlamaForCausalLM"};

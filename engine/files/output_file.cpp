@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -12,6 +13,7 @@
 #include "devices/base/error.h"
 #include "devices/base/format.h"
 #include "devices/file_calls.h"
+#include "devices/storage/file_system.h"
 
 namespace sluice {
 namespace {
@@ -22,15 +24,20 @@ fs::path parent_of(const fs::path& path) {
   return path.has_parent_path() ? path.parent_path() : fs::path(".");
 }
 
+// What a full disk lacks: room, or names for files. Empty where it does not say.
+std::string what_is_free(const fs::path& folder) {
+  struct statvfs status {};
+  if (::statvfs(folder.c_str(), &status) != 0) return {};
+  if (status.f_files > 0 && status.f_favail == 0) {
+    return fmt::format("; all {} inodes there are in use, remove files", status.f_files);
+  }
+  return fmt::format("; {} are free there, make room", format_bytes(free_space(folder)));
+}
+
 [[noreturn]] void fail(const fs::path& path, const char* what) {
   const bool full = errno == ENOSPC || errno == EDQUOT;
   std::string message = with_errno(path.string() + ": " + what, errno);
-  std::error_code unknown;
-  const fs::space_info space = fs::space(parent_of(path), unknown);
-  if (full && !unknown) {
-    message += fmt::format("; {} are free there, make room",
-                           format_bytes({static_cast<std::int64_t>(space.available)}));
-  }
+  if (full) message += what_is_free(parent_of(path));
   throw Error(ErrorKind::kIo, message);
 }
 
@@ -86,6 +93,10 @@ void OutputFile::sync() {
 
 void sync_folder(const fs::path& folder) {
   if (sync_names(folder) != 0) fail(folder, "cannot be synced");
+}
+
+void new_folder(const fs::path& path) {
+  if (make_folder(path) != 0) fail(path, "cannot be made");
 }
 
 void remove_path(const fs::path& path) {

@@ -4,7 +4,7 @@
 
 // Files that either appear whole or not at all.
 //
-// Errors   Error{kIo} with path and errno text.
+// Errors   Error{kIo} with path and errno text; on a full disk, with what is free there.
 
 #include <cstddef>
 #include <filesystem>
@@ -45,6 +45,9 @@ class OutputFile {
   std::filesystem::path path_;
   int descriptor_;
 };
+
+// A folder that is not there yet, in one that is.
+void new_folder(const std::filesystem::path& path);
 
 // Makes the names in `folder` durable.
 void sync_folder(const std::filesystem::path& folder);

@@ -80,9 +80,9 @@ std::map<std::string, std::string> parse_shard_index(const std::string& text,
 
 std::string write_shard_index(const std::vector<std::pair<std::string, std::string>>& tensor_files,
                               Bytes total) {
-  nlohmann::ordered_json json;
+  nlohmann::ordered_json json = nlohmann::ordered_json::object();
   json["metadata"] = {{"total_size", total.value}};
-  nlohmann::json map;  // in the order of names, as others write it
+  nlohmann::json map = nlohmann::json::object();  // in the order of names, as others write it
   for (const auto& [tensor, file] : tensor_files) map[tensor] = file;
   json["weight_map"] = map;
   return json.dump(2) + "\n";

@@ -69,6 +69,9 @@ Resume::Resume(const RunDirectory& folder) : folder_(folder.checkpoints()) {
     try {
       candidates_.emplace_back(found.path);
     } catch (const Error& error) {
+      // What a drive does not give now it may give the next time; a run that went on from an
+      // older one would write over it.
+      if (error.kind() == ErrorKind::kIo) throw;
       skip(found.step, error.what());
     }
   }

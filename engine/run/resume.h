@@ -30,7 +30,7 @@ class Resume {
   Resume() = default;
 
   // The checkpoints of a run, newest first. What is none is said and skipped.
-  // Error{kIo}: the run has a model but no checkpoint, and would be lost.
+  // Error{kIo}: one cannot be read; the run has a model but no checkpoint, and would be lost.
   explicit Resume(const RunDirectory& folder);
 
   bool from_checkpoint() const { return !candidates_.empty() || !skipped_.empty(); }
@@ -39,7 +39,8 @@ class Resume {
   // no continuation: another model, other data, another order of them.
   void check(const RunConfig& config, const DataIdentity& data) const;
 
-  // The state of the newest checkpoint that verifies. Error{kIo}: none does.
+  // The state of the newest checkpoint that verifies. Error{kIo}: none does, or one
+  // cannot be read.
   RunState load(const Workload& workload, StateAccess& state);
 
   // Steps of the checkpoints that did not verify.

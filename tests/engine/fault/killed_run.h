@@ -27,28 +27,43 @@
 
 namespace sluice {
 
-// A call whose path holds `part` counts; what happens at the `at`-th is `outcome`, or SIGKILL.
-class FaultAt final : public FileFaults {
+// Faults while the object lives.
+class WithFileFaults {
+ public:
+  explicit WithFileFaults(FileFaults& faults) { set_file_faults(&faults); }
+  ~WithFileFaults() { set_file_faults(nullptr); }
+  WithFileFaults(const WithFileFaults&) = delete;
+  WithFileFaults& operator=(const WithFileFaults&) = delete;
+};
+
+// A call that changes files, and whose path holds `part`, counts; what happens at the `at`-th is
+// `outcome`, or SIGKILL.
+class FaultAt : public FileFaults {
  public:
   static constexpr int kAlways = -1;
 
   FaultAt(std::string part, int at, Outcome outcome, bool kills = false)
       : part_(std::move(part)), at_(at), outcome_(outcome), kills_(kills) {}
 
-  Outcome before(FileCall, const std::filesystem::path& path) override {
-    if (path.string().find(part_) == std::string::npos) return {};
+  Outcome before(FileCall call, const std::filesystem::path& path) override {
+    if (!counts(call) || path.string().find(part_) == std::string::npos) return {};
     if (++count_ != at_ && at_ != kAlways) return {};
     if (kills_) ::kill(::getpid(), SIGKILL);
+    if (at_ != kAlways) struck_ = path;
     return outcome_;
   }
   int count() const { return count_; }
+  const std::filesystem::path& struck() const { return struck_; }  // the last one's path
 
  private:
+  virtual bool counts(FileCall call) const { return changes_files(call); }
+
   std::string part_;
   int at_;
   Outcome outcome_;
   bool kills_;
   std::atomic<int> count_{0};
+  std::filesystem::path struck_;
 };
 
 // Starts a process that runs `act` and ends with what it returns, or with Error's exit code.
@@ -76,6 +91,20 @@ inline int end_of(pid_t child) {
 
 inline int in_child(const std::function<int()>& act) { return end_of(start_child(act)); }
 
+// The digest of each step of a run. A step that stands there twice fails the test.
+inline std::map<int, std::string> digests_of(const std::filesystem::path& run_dir) {
+  std::map<int, std::string> all;
+  std::ifstream in(run_dir / "metrics.jsonl");
+  constexpr std::string_view kStep = R"({"step":)", kDigest = R"("digest":")";
+  for (std::string line; std::getline(in, line);) {
+    const std::size_t digest = line.find(kDigest);
+    if (line.rfind(kStep, 0) != 0 || digest == std::string::npos) continue;
+    const int step = std::stoi(line.substr(kStep.size()));
+    EXPECT_TRUE(all.emplace(step, line.substr(digest + kDigest.size(), 16)).second) << line;
+  }
+  return all;
+}
+
 // A GPT-2 of a few thousand parameters. In memory where there is a tmpfs: a process that is
 // killed loses nothing of what it wrote, whether or not that was synced.
 class KilledRun {
@@ -97,6 +126,7 @@ model = { family = "gpt2", layers = 1, width = 16, heads = 2, context = 16 }
 data = { train = ["text.txt"], seq_len = 16 }
 train = { global_batch = 4, micro_batch = 2, dtype = "fp32" }
 optimizer = { lr = 1e-2 }
+schedule = { kind = "constant", warmup_steps = 0 }  # the same however many steps follow
 limits = { device = "16MiB", host = "16MiB", threads = 1 }
 eval = { sequences = 1 }
 log = { digest = true, trace = "none" }
@@ -123,19 +153,7 @@ drain_late = 0
 
   void clear() const { std::filesystem::remove_all(run_dir()); }
 
-  // The digest of each step. A step that stands there twice fails the test.
-  std::map<int, std::string> digests() const {
-    std::map<int, std::string> all;
-    std::ifstream in(run_dir() / "metrics.jsonl");
-    constexpr std::string_view kStep = R"({"step":)", kDigest = R"("digest":")";
-    for (std::string line; std::getline(in, line);) {
-      const std::size_t digest = line.find(kDigest);
-      if (line.rfind(kStep, 0) != 0 || digest == std::string::npos) continue;
-      const int step = std::stoi(line.substr(kStep.size()));
-      EXPECT_TRUE(all.emplace(step, line.substr(digest + kDigest.size(), 16)).second) << line;
-    }
-    return all;
-  }
+  std::map<int, std::string> digests() const { return digests_of(run_dir()); }
 
   // Steps of the checkpoints, newest first; each must verify to its last byte.
   std::vector<std::int64_t> whole_checkpoints() const {
@@ -163,5 +181,14 @@ drain_late = 0
   ScratchFolder scratch_{folder_in_memory()};
   std::filesystem::path folder_ = scratch_.path();
 };
+
+// The digests of a run that nothing happens to.
+inline std::map<int, std::string> undisturbed(int steps, int every) {
+  const KilledRun run(steps, every);
+  EXPECT_EQ(in_child([&] { return run.train(false); }), 0);
+  EXPECT_EQ(run.digests().size(), static_cast<std::size_t>(steps));
+  EXPECT_TRUE(run.leftovers().empty());
+  return run.digests();
+}
 
 }  // namespace sluice

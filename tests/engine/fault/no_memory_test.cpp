@@ -19,6 +19,7 @@
 
 #include "devices/base/log.h"
 #include "devices/base/out_of_memory.h"
+#include "tests/engine/fault/killed_run.h"
 #include "tests/engine/run/run_scratch.h"
 #include "tests/soak.h"
 
@@ -35,8 +36,9 @@ bool refuse(Source source) {
 
 void* allocate(std::size_t size) {
   void* const memory = refuse(Source::kNew) ? nullptr : std::malloc(size + (size == 0 ? 1 : 0));
-  if (memory == nullptr) throw std::bad_alloc();
-  return memory;
+  if (memory != nullptr) return memory;
+  if (const std::new_handler handler = std::get_new_handler()) handler();  // as libstdc++'s does
+  throw std::bad_alloc();
 }
 
 template <typename Function>
@@ -192,6 +194,34 @@ class NoMemory : public testing::Test {
 
 TEST_F(NoMemory, RefusedByNewTheRunEndsAndLeavesNothing) {
   refuse_many(Source::kNew, times(180, 5000));
+}
+
+// libstdc++ calls terminate() there while no exception counts as caught, so what is on its way
+// cannot be asked.
+TEST(NoMemoryInALibrary, RefusedWhereItMayNotThrowTheProcessExitsInsteadOfAborting) {
+  const std::filesystem::path folder = SLUICE_SOURCE_DIR;
+  const auto ends_with = [&](long n) {
+    return in_child([&] {
+      exit_where_memory_is_refused();
+      requests = 0;
+      refused = n;
+      armed = Source::kNew;
+      try {
+        static_cast<void>(std::filesystem::directory_iterator(folder));
+      } catch (const std::bad_alloc&) {
+        return 1;
+      }
+      return 0;
+    });
+  };
+  int exits = 0, n = 1;
+  for (int end = -1; end != 0; ++n) {
+    end = ends_with(n);
+    ASSERT_TRUE(end == 0 || end == 1 || end == exit_code(ErrorKind::kNoFit))
+        << "request " << n << ": " << end;
+    exits += end == exit_code(ErrorKind::kNoFit) ? 1 : 0;
+  }
+  if (exits == 0) GTEST_SKIP() << "needs a libstdc++ whose directory_iterator may not throw";
 }
 
 TEST_F(NoMemory, RefusedByMmapTheRunEndsAndLeavesNothing) { refuse_many(Source::kMmap, 20); }

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: The Sluice developers
+
+// Checkpoints on file systems that are really full: of bytes, or of inodes. They are mounted in
+// a mount namespace of the test's own, so nothing is left of them.
+
+#include <fmt/format.h>
+#include <sched.h>
+#include <sys/mount.h>
+
+#include <cerrno>
+#include <cstdlib>
+
+#include "devices/storage/file_system.h"
+#include "engine/files/model_folder.h"
+#include "tests/engine/fault/killed_run.h"
+
+namespace sluice {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kInodes = 60;
+
+// 64 MiB at `point`, gone with the object; missing() says why there are none.
+class Disk {
+ public:
+  Disk(const std::string& kind, const fs::path& point) : point_(point) {
+    fs::create_directories(point);
+    if (::unshare(CLONE_NEWNS) != 0 ||
+        ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
+      missing_ = "needs root: a mount namespace";
+    } else if (!(kind == "tmpfs" ? mount_tmpfs() : mount_ext4())) {
+      missing_ = "needs " + kind + " and loop devices";
+    }
+  }
+  ~Disk() {
+    if (missing_.empty()) ::umount2(point_.c_str(), MNT_DETACH);
+  }
+  Disk(const Disk&) = delete;
+  Disk& operator=(const Disk&) = delete;
+
+  const std::string& missing() const { return missing_; }
+  Bytes free() const { return free_space(point_); }
+
+  // Leaves less than `room` and a block.
+  void fill(Bytes room) const {
+    const int file = ::open(ballast().c_str(), O_WRONLY | O_CREAT, 0600);
+    off_t end = 0;
+    for (off_t block = 1 << 20; block >= 4096; block /= 2) {
+      while (free().value > room.value && ::fallocate(file, 0, end, block) == 0) end += block;
+    }
+    ::close(file);
+  }
+  // Leaves `count` inodes.
+  void use_up_inodes(int count) const {
+    fs::create_directory(ballast());
+    int made = 0;
+    while (std::ofstream(ballast() / std::to_string(made))) ++made;
+    while (count-- > 0) fs::remove(ballast() / std::to_string(--made));
+  }
+  void make_room() const { fs::remove_all(ballast()); }
+
+ private:
+  fs::path ballast() const { return point_ / "ballast"; }
+
+  bool mount_tmpfs() const {
+    const std::string options = fmt::format("size=64m,nr_inodes={}", kInodes);
+    return ::mount("none", point_.c_str(), "tmpfs", 0, options.c_str()) == 0;
+  }
+  bool mount_ext4() const {
+    const std::string image = images_ / "image";
+    std::ofstream(image).close();
+    fs::resize_file(image, 64 << 20);
+    // Nothing kept for root, which the test is.
+    const std::string command =
+        fmt::format("mkfs.ext4 -q -m 0 {} && mount -o loop {} {}", image, image, point_.string());
+    return std::system(("{ " + command + "; } >/dev/null 2>&1").c_str()) == 0;
+  }
+
+  fs::path point_;
+  ScratchFolder images_;
+  std::string missing_;
+};
+
+// A run with a checkpoint of step 2, whose checkpoints lie on a disk of their own.
+class FullDisk : public testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    if (!disk_.missing().empty()) GTEST_SKIP() << disk_.missing();
+    ASSERT_EQ(run_.train(true, {{"train.steps", "2"}}), 0);
+    before_ = disk_.free();
+    others_ = run_.leftovers();
+  }
+
+  // To step 6 on the full disk: every save fails, and the run with its last one, in one line.
+  void expect_that_the_run_ends_without_its_checkpoints(const std::string& why) const {
+    const Bytes before = disk_.free();
+    expect_error(ErrorKind::kIo, {run_.checkpoints().string(), why}, [&] { run_.train(true); });
+    EXPECT_EQ(run_.digests(), expected_);
+    EXPECT_EQ(run_.whole_checkpoints(), std::vector<std::int64_t>{2});
+    EXPECT_TRUE(fs::exists(run_.run_dir() / "model/model.safetensors"));
+    expect_nothing_unfinished();
+    EXPECT_NEAR(static_cast<double>(disk_.free().value), static_cast<double>(before.value), 65536);
+  }
+
+  void expect_nothing_unfinished() const {
+    for (const std::string& name : run_.leftovers()) {
+      EXPECT_EQ(name.find(".tmp-"), std::string::npos) << name;
+    }
+  }
+
+  void expect_that_with_room_the_run_ends_as_if_nothing_had_been() const {
+    disk_.make_room();
+    EXPECT_NEAR(static_cast<double>(disk_.free().value), static_cast<double>(before_.value),
+                1 << 20);
+    EXPECT_EQ(run_.train(true), 0);
+    EXPECT_EQ(run_.digests(), expected_);
+    EXPECT_EQ(run_.whole_checkpoints().front(), 6);
+    EXPECT_EQ(run_.leftovers(), others_);
+  }
+
+  KilledRun run_{6, 2};
+  Disk disk_{GetParam(), run_.checkpoints()};
+  std::map<int, std::string> expected_ = undisturbed(6, 2);
+  Bytes before_;                     // free with the first checkpoint
+  std::vector<std::string> others_;  // of ext4: lost+found
+};
+INSTANTIATE_TEST_SUITE_P(FileSystems, FullDisk, testing::Values("tmpfs", "ext4"));
+
+TEST_P(FullDisk, WithoutRoomTheOlderCheckpointStaysAndTheRunSaysWhatIsMissing) {
+  disk_.fill(Bytes{20'000});
+  expect_that_the_run_ends_without_its_checkpoints("a checkpoint takes ");
+  expect_that_with_room_the_run_ends_as_if_nothing_had_been();
+}
+
+// Somebody else takes what is free once a save has begun, before one of its calls.
+TEST_P(FullDisk, FilledUpInTheMiddleOfASaveTheOlderCheckpointStays) {
+  class FillsUp final : public FileFaults {
+   public:
+    FillsUp(const Disk& disk, int at) : disk_(disk), at_(at) {}
+    Outcome before(FileCall call, const fs::path& path) override {
+      const bool counts = changes_files(call) && path.string().find(".tmp-") != std::string::npos;
+      if (counts && ++count_ == at_) disk_.fill({});
+      return {};
+    }
+    int count() const { return count_; }
+
+   private:
+    const Disk& disk_;
+    int at_;
+    std::atomic<int> count_{0};
+  };
+  // Folder; three times open, reserve, header; then what has no room reserved.
+  int failed = 0;
+  for (int at = 1; at <= 9; ++at) {
+    SCOPED_TRACE("before call " + std::to_string(at));
+    fs::remove_all(run_.checkpoints() / "step-4");
+    fs::remove_all(run_.checkpoints() / "step-6");
+    FillsUp faults(disk_, at);
+    const WithFileFaults planted(faults);
+    try {
+      EXPECT_EQ(run_.train(true), 0);  // all of it fitted in what was reserved
+    } catch (const Error& error) {
+      ++failed;
+      EXPECT_EQ(error.kind(), ErrorKind::kIo);
+      EXPECT_NE(std::string(error.what()).find("are free there"), std::string::npos)
+          << error.what();
+      EXPECT_LT(run_.whole_checkpoints().front(), 6);
+    }
+    EXPECT_GE(faults.count(), at);
+    EXPECT_EQ(run_.digests(), expected_);
+    EXPECT_EQ(run_.whole_checkpoints().back(), 2);
+    expect_nothing_unfinished();
+    disk_.make_room();
+  }
+  EXPECT_GT(failed, 2);
+  expect_that_with_room_the_run_ends_as_if_nothing_had_been();
+}
+
+TEST_P(FullDisk, WithoutRoomTheOlderModelFolderStays) {
+  const fs::path target = run_.checkpoints() / "model";
+  const std::vector<float> numbers(100'000);
+  const auto write = [&] {
+    ModelFolderWriter writer(target, ModelShape{}, DType::kFloat32,
+                             {{"w", DType::kFloat32, {100'000}}});
+    writer.write(std::as_bytes(std::span(numbers)));
+    writer.finish();
+  };
+  write();
+  disk_.fill(Bytes{200'000});
+  expect_error(ErrorKind::kIo, {target.parent_path().string(), "are free there"}, write);
+  std::vector<float> read(numbers.size(), 1);
+  ModelFolderReader(target).read("w", {100'000}, read);
+  EXPECT_EQ(read, numbers);
+  EXPECT_FALSE(fs::exists(run_.checkpoints() / ".model.partial"));
+}
+
+using FullOfFiles = FullDisk;
+INSTANTIATE_TEST_SUITE_P(FileSystems, FullOfFiles, testing::Values("tmpfs"));
+
+TEST_P(FullOfFiles, WithoutInodesTheOlderCheckpointStaysAndTheRunSaysSo) {
+  for (int left = 0; left <= 4; ++left) {  // a checkpoint is a folder with six files
+    SCOPED_TRACE(std::to_string(left) + " inodes left");
+    disk_.use_up_inodes(left);
+    expect_that_the_run_ends_without_its_checkpoints("inodes");
+    disk_.make_room();
+  }
+  expect_that_with_room_the_run_ends_as_if_nothing_had_been();
+}
+
+}  // namespace
+}  // namespace sluice

@@ -93,8 +93,8 @@ void throw_infeasible(const Infeasible& infeasible) {
   std::string remedies;
   for (const Remedy& remedy : infeasible.remedies) {
     if (remedy.missing.value > 0) continue;
-    remedies += fmt::format("{}{} (at most {} a step)", remedies.empty() ? "" : ", or ", remedy.change,
-                            format_seconds(Seconds{remedy.step_seconds}));
+    remedies += fmt::format("{}{} (at most {} a step)", remedies.empty() ? "" : ", or ",
+                            remedy.change, format_seconds(Seconds{remedy.step_seconds}));
   }
   throw Error(
       ErrorKind::kNoFit,

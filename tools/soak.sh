@@ -32,10 +32,12 @@ export SLUICE_TEST_SOAK=1
 export SLUICE_TEST_KILLS=$kills
 part "$kills kills, and one before every call of a checkpoint" \
   build/release/sluice_engine_fault_tests --gtest_filter='*CheckpointFault*:*EveryPoint*'
-part "flips, cuts, zeroed blocks, other files in a checkpoint" \
+part "flips, cuts, zeroed blocks, other files in a checkpoint; 1,000 saved and loaded" \
   build/release/sluice_engine_tests --gtest_filter='CheckpointReader.*:CheckpointFolder.*'
 part "flips, lost and misdirected writes in a swap file" \
   build/release/sluice_devices_fault_tests --gtest_filter='CheckedStorage.*:SwapFile.*'
+part "swap files that 50 killed runs left" \
+  build/release/sluice_engine_fault_tests --gtest_filter='StorageFault.What*'
 part "memory refused at 5,000 requests" \
   build/release/sluice_engine_fault_tests --gtest_filter='NoMemory.*'
 for fs in ext4 xfs; do

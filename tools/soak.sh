@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 
 kills=${1:-200} cuts=${2:-100} runs=${3:-2000000} failed=0 table=()
 tools/build.sh release --target sluice sluice_engine_tests sluice_engine_fault_tests \
-  sluice_devices_fault_tests sluice_safetensors_reader || exit 1
+  sluice_devices_fault_tests sluice_devices_threads_tests sluice_safetensors_reader || exit 1
 
 # part NAME COMMAND...
 part() {
@@ -33,10 +33,14 @@ export SLUICE_TEST_SOAK=1
 export SLUICE_TEST_KILLS=$kills
 part "$kills kills, and one before every call of a checkpoint" \
   build/release/sluice_engine_fault_tests --gtest_filter='*CheckpointFault*:*EveryPoint*'
-part "flips, cuts, zeroed blocks, other files in a checkpoint" \
+part "flips, cuts, zeroed blocks, other files in a checkpoint; 1,000 saved and loaded" \
   build/release/sluice_engine_tests --gtest_filter='CheckpointReader.*:CheckpointFolder.*'
 part "flips, lost and misdirected writes in a swap file" \
   build/release/sluice_devices_fault_tests --gtest_filter='CheckedStorage.*:SwapFile.*'
+part "ten million transfers at every depth" \
+  build/release/sluice_devices_threads_tests --gtest_filter='*StorageTest.AFlood*'
+part "swap files that 50 killed runs left" \
+  build/release/sluice_engine_fault_tests --gtest_filter='StorageFault.What*'
 part "memory refused at 5,000 requests" \
   build/release/sluice_engine_fault_tests --gtest_filter='NoMemory.*'
 part "limits of memory, and 10,000 steps" env SLUICE_SOURCE_DIR="$PWD" \

@@ -130,6 +130,17 @@ class Faults(unittest.TestCase):
                 self.assertGreater(struck[point], 0, f"{point} was never hit")
             self.assertGreaterEqual(sum(struck.values()), 200, struck)
 
+    def test_three_hundred_steps_of_transfers_cut_short_change_no_digest(self):
+        steps = ("--train.steps", "300")
+        done = self.train("", "--limits.io", "threads", *steps)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        right = self.read_digests()
+        for io in self.back_ends():
+            done = self.train("read.short=0.02;write.short=0.02", "--limits.io", io, *steps)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(self.read_digests(), right)
+            self.assertGreaterEqual(sum(self.struck().values()), 200)
+
     def test_a_drive_that_is_gone_ends_the_run_within_seconds(self):
         for io in self.back_ends():
             for fault, part in (("read.EIO@300+", "cannot read"), ("write.EIO@300+", "cannot write"),

@@ -19,6 +19,7 @@
 #include "devices/storage/thread_storage.h"
 #include "devices/storage/uring_storage.h"
 #include "tests/devices/temporary_folder.h"
+#include "tests/soak.h"
 
 namespace sluice {
 namespace {
@@ -125,6 +126,45 @@ TEST_P(StorageTest, ManyTransfersAreInFlightTogether) {
   counter.wait_for(2 * kTransfers);
   EXPECT_EQ(counter.failed, 0);
   EXPECT_EQ(std::memcmp(out.all().data(), in.all().data(), in.all().size()), 0);
+}
+
+// Which transfers ended, and how often.
+struct Completions final : Storage::Listener {
+  explicit Completions(std::size_t tags) : of(tags) {}
+  void completed(std::uint64_t tag, std::exception_ptr error) noexcept override {
+    ++of[tag];
+    counter.completed(tag, std::move(error));
+  }
+  Counter counter;
+  std::vector<std::atomic<int>> of;
+};
+
+TEST_P(StorageTest, AFloodAtAnyDepthCompletesEveryTransferOnce) {
+  constexpr int kBlocks = 1024;
+  for (const int depth : {1, 7, 64, 1024}) {
+    if (depth > 64 && GetParam() == StorageBackend::kThreads) break;  // each is a thread there
+    const int rounds = times(2, 9 * depth);                           // ten million in all
+    const auto storage = open(Bytes{kBlocks * 4096}, depth);
+    if (!storage) return;
+    Memory memory(storage->size());
+    Completions completions(kBlocks);
+    for (int round = 1; round <= rounds; ++round) {
+      for (int i = 0; i < kBlocks; ++i) {
+        const Bytes at{i * 4096};
+        const auto tag = static_cast<std::uint64_t>(i);
+        if (round % 2 == 1) {
+          storage->write(at, memory.part(at, 4_KiB), completions, tag);
+        } else {
+          storage->read(at, memory.part(at, 4_KiB), completions, tag);
+        }
+      }
+      completions.counter.wait_for(round * kBlocks);
+      for (const std::atomic<int>& of : completions.of) {
+        ASSERT_EQ(of, round) << "depth " << depth;
+      }
+    }
+    EXPECT_EQ(completions.counter.failed, 0);
+  }
 }
 
 TEST_P(StorageTest, DestructorFinishesWhatWasStarted) {

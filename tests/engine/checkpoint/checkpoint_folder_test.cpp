@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "tests/engine/checkpoint/small_state.h"
+#include "tests/soak.h"
 
 namespace sluice {
 namespace {
@@ -104,6 +105,33 @@ TEST(CheckpointFolder, WithoutACommitNothingStays) {
   const SmallState state;
   { const CheckpointWriter writer(folder.path(), state.layout(), 1); }
   EXPECT_TRUE(folder.names().empty());
+}
+
+TEST(CheckpointFolder, SavedAndLoadedAgainAndAgainNothingGrows) {
+  const ScratchFolder folder(folder_in_memory());
+  SmallState state;
+  KnownCheckpoints known;
+  const auto entries = [](const std::filesystem::path& of) {
+    return std::distance(std::filesystem::recursive_directory_iterator(of), {});
+  };
+  std::ptrdiff_t files = 0, descriptors = 0;
+  const int cycles = times(30, 1000);
+  for (int step = 1; step <= cycles; ++step) {
+    state.fill(static_cast<unsigned>(step));
+    const std::vector<std::byte> saved = state.bytes();
+    const std::filesystem::path made = state.save(folder.path(), step);
+    EXPECT_EQ(prune_checkpoints(folder.path(), 2, step, known), "");
+    state.fill(0);
+    CheckpointReader(made).load(state.workload(), state.state());
+    ASSERT_EQ(state.bytes(), saved);
+    if (step > 3) {  // two that are kept, and what a first time takes
+      ASSERT_EQ(entries(folder.path()), files) << "step " << step;
+      ASSERT_EQ(entries("/proc/self/fd"), descriptors) << "step " << step;
+    }
+    files = entries(folder.path());
+    descriptors = entries("/proc/self/fd");
+  }
+  EXPECT_LE(known.sound.size(), 2U);
 }
 
 }  // namespace

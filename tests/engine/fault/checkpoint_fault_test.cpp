@@ -14,13 +14,7 @@ namespace sluice {
 namespace {
 
 constexpr int kMostPoints = 500;  // more than a run has
-// A process starts ten times as slowly under AddressSanitizer: a quarter of the points there.
-#ifdef SLUICE_SANITIZE_address
-constexpr bool kSlow = true;
-#else
-constexpr bool kSlow = false;
-#endif
-constexpr int kNotReached = 77;  // the exit status of a run that ended before its fault
+constexpr int kNotReached = 77;   // the exit status of a run that ended before its fault
 
 // Every point, in tests of their own that each take every fourth, so that none takes long.
 class EveryPoint : public testing::TestWithParam<int> {

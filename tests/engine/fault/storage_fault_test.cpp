@@ -6,7 +6,11 @@
 
 #include <gtest/gtest.h>
 
+#include <random>
+
+#include "tests/engine/fault/killed_run.h"
 #include "tests/engine/run/run_scratch.h"
+#include "tests/soak.h"
 #include "tests/support/faulty_storage.h"
 
 namespace sluice {
@@ -85,6 +89,46 @@ TEST(StorageFault, WithoutChecksumsAFlippedBitIsNotSeen) {
     EXPECT_NE(digests(scratch), right);
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::kNonFinite) << error.what();
+  }
+}
+
+// A run that is killed leaves its swap file. What stands there is never taken for state: the
+// next run begins from the checkpoint, whatever has become of the file, and whoever's it is.
+TEST(StorageFault, WhatAKilledRunLeftOnStorageIsNeverTrusted) {
+  const RunScratch scratch;
+  std::vector<ConfigFlag> flags = all_on_storage();
+  flags.push_back({"checkpoint.every", "2"});
+  flags.push_back({"train.steps", "12"});
+  scratch.train(flags);
+  const std::vector<std::string> right = digests(scratch);
+  ASSERT_EQ(right.size(), 12U);
+  const std::filesystem::path swap = scratch / "run/sluice-rank0.swap";
+  const std::filesystem::path older = scratch / "older.swap";
+  std::mt19937 random(1);
+  for (int kills = 0; kills < times(4, 50);) {
+    std::filesystem::remove_all(scratch / "run");
+    const pid_t child = start_child([&] {
+      scratch.train(flags);
+      return 0;
+    });
+    while (find_checkpoints(scratch / "run/checkpoints").empty()) ::usleep(500);
+    ::usleep(static_cast<useconds_t>(random() % 5000));
+    ::kill(child, SIGKILL);
+    if (end_of(child) != -SIGKILL || !std::filesystem::exists(swap)) continue;  // it was too fast
+    // As it was left; damaged behind its header; another run's, or this one's of before.
+    if (kills % 3 == 1) {
+      std::fstream file(swap, std::ios::in | std::ios::out | std::ios::binary);
+      file.seekp(8192);
+      for (int i = 0; i < 100'000; ++i) file.put(static_cast<char>(random()));
+    } else if (kills % 3 == 2) {
+      std::filesystem::copy_file(older, swap, std::filesystem::copy_options::overwrite_existing);
+    }
+    if (kills % 3 == 0)
+      std::filesystem::copy_file(swap, older, std::filesystem::copy_options::overwrite_existing);
+    SCOPED_TRACE("kill " + std::to_string(kills++));
+    scratch.train(flags, {.resume = true});
+    EXPECT_EQ(digests(scratch), right);
+    EXPECT_FALSE(std::filesystem::exists(swap));
   }
 }
 

@@ -129,6 +129,26 @@ TEST(Train, SkippedStepsAreCountedAndDigestedUntilTheyAreTooMany) {
   });
 }
 
+// Of the run and in a row: one that is resumed gives up at the step where it would have.
+TEST(Train, SkippedStepsAreCountedOnAcrossAResume) {
+  const RunScratch scratch;
+  const auto train = [&](const char* steps, bool resume) {
+    scratch.train({{"optimizer.lr", "1e30"},
+                   {"schedule.kind", "constant"},
+                   {"data.val_fraction", "0"},
+                   {"train.on_nonfinite", "skip"},
+                   {"train.max_skips", "6"},
+                   {"train.steps", steps}},
+                  {.resume = resume});
+  };
+  train("5", false);
+  const RunState run = CheckpointReader(scratch / "run/checkpoints/step-5").manifest().run;
+  EXPECT_EQ(run.skipped.all, 4);
+  EXPECT_EQ(run.skipped.in_a_row, 4);
+  expect_error(ErrorKind::kNonFinite, {"step 8", "7 steps in a row"}, [&] { train("20", true); });
+  EXPECT_EQ(scratch.metrics("\"skipped\":5").size(), 1U);
+}
+
 TEST(Train, ADryRunLeavesNothing) {
   const RunScratch scratch;
   const TrainResult result = scratch.train({{"place.optimizer", "storage"}}, {.dry_run = true});

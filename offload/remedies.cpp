@@ -35,6 +35,8 @@ struct Change {
   PlanRequest request;
   TierLimits limits;
   double fits_with = 0;  // seconds of a placement known to fit; 0: none is
+
+  void add(const std::string& part) { text += (text.empty() ? "" : " ") + part; }
 };
 
 Model with_moments(const Model& model, DType moments) {
@@ -80,12 +82,6 @@ Infeasible explain(const Model& model, const PlanRequest& request, const TierLim
             .step_seconds;
   }
   std::vector<Change> changes;
-  const auto raised = [&](Tier which, Bytes by) {
-    TierLimits more = limits;
-    more.capacity[index_of(which)] += by;
-    if (more.shared_ram && which != Tier::kStorage) *more.shared_ram += by;
-    return more;
-  };
   constexpr std::int64_t kMiB = 1 << 20;
   const auto by_key = [&](Tier which) {
     return limits.source[index_of(which)] == fmt::format("limits.{}", name_of(which));
@@ -103,22 +99,21 @@ Infeasible explain(const Model& model, const PlanRequest& request, const TierLim
           round_up(Bytes{static_cast<std::int64_t>(static_cast<double>(needed.value) * factor)},
                    Bytes{kMiB});
       change.limits.capacity[s] = used[s];
-      change.text += change.text.empty() ? "" : " ";
       // A limit that is the machine's is not raised by a key.
-      const Bytes more = used[s] - limits.capacity[s];
-      change.text +=
-          by_key(short_tier)
-              ? fmt::format("--limits.{} {}MiB", name_of(short_tier), used[s].value / kMiB)
-          : short_tier == Tier::kStorage
-              ? fmt::format("--limits.storage_path on a drive that leaves {} beyond the reserve",
-                            format_bytes(used[s]))
-              : fmt::format("a machine with {} more of {} memory", format_bytes(more),
-                            name_of(short_tier));
+      if (by_key(short_tier)) {
+        change.add(fmt::format("--limits.{} {}MiB", name_of(short_tier), used[s].value / kMiB));
+      } else if (short_tier == Tier::kStorage) {
+        change.add(fmt::format("--limits.storage_path on a drive that leaves {} beyond the reserve",
+                               format_bytes(used[s])));
+      } else if (!limits.shared_ram) {
+        change.add(fmt::format("on a machine with {} more of {} memory",
+                               format_bytes(used[s] - limits.capacity[s]), name_of(short_tier)));
+      }
     }
     if (limits.shared_ram && used[0] + used[1] > *limits.shared_ram) {
       change.limits.shared_ram = used[0] + used[1];
-      change.text += fmt::format(" (on a machine with {} more RAM)",
-                                 format_bytes(used[0] + used[1] - *limits.shared_ram));
+      change.add(fmt::format("on a machine with {} more RAM",
+                             format_bytes(used[0] + used[1] - *limits.shared_ram)));
     }
     return change;
   };
@@ -127,7 +122,8 @@ Infeasible explain(const Model& model, const PlanRequest& request, const TierLim
     if (other == tier || !by_key(other)) continue;
     const Bytes by =
         round_up(std::max(limits.capacity[index_of(other)], infeasible.missing() * 2), Bytes{kMiB});
-    const TierLimits more = raised(other, by);
+    TierLimits more = limits;
+    more.capacity[index_of(other)] += by;
     changes.push_back({fmt::format("--limits.{} {}MiB", name_of(other),
                                    more.capacity[index_of(other)].value / kMiB),
                        same(model), request, more});

@@ -40,6 +40,16 @@ bool is_circumstance(const std::string& key) {
                      [&](std::string_view prefix) { return key.rfind(prefix, 0) == 0; });
 }
 
+// What a drive does not give now it may give the next time; a run that went on from an older
+// checkpoint would write over it. So the user decides.
+[[noreturn]] void refuse_unreadable(const Error& error, const std::filesystem::path& checkpoint) {
+  const std::string what = error.what();
+  if (what.find(checkpoint.string()) == std::string::npos) throw error;  // the swap file's
+  throw Error(ErrorKind::kIo,
+              fmt::format("{}; where it stays so, move {} away to go on from an older checkpoint",
+                          what, checkpoint.string()));
+}
+
 }  // namespace
 
 std::map<std::string, std::string> values_of(const RunConfig& config) {
@@ -69,9 +79,7 @@ Resume::Resume(const RunDirectory& folder) : folder_(folder.checkpoints()) {
     try {
       candidates_.emplace_back(found.path);
     } catch (const Error& error) {
-      // What a drive does not give now it may give the next time; a run that went on from an
-      // older one would write over it.
-      if (error.kind() == ErrorKind::kIo) throw;
+      if (error.kind() == ErrorKind::kIo) refuse_unreadable(error, found.path);
       skip(found.step, error.what());
     }
   }
@@ -127,6 +135,7 @@ RunState Resume::load(const Workload& workload, StateAccess& state) {
           run.step, run.samples, run.epoch, run.learning_rate, run.loss, reader.path().string()));
       return run;
     } catch (const Error& error) {
+      if (error.kind() == ErrorKind::kIo) refuse_unreadable(error, candidates_.front().path());
       if (error.kind() != ErrorKind::kData) throw;
       skip(run.step, error.what());
     }

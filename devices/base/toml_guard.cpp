@@ -35,7 +35,13 @@ void check_toml(std::string_view text) {
       if (rest[0] == '#') end = "\n";
       if (!end.empty() && end != "\n") i += end.size() - 1;
     } else if (end[0] == '"' && rest[0] == '\\') {
+      // What it escapes, or what follows the space that it drops at a line's end.
+      const std::size_t next = end.size() == 3 ? text.find_first_not_of(" \t\r\n", i + 1) : i + 1;
+      if (next < text.size() && static_cast<unsigned char>(text[next]) >= 0x80) {
+        refuse("a character beyond ASCII right behind a backslash", line);
+      }
       ++i;
+      if (i < text.size() && text[i] == '\n') ++line;
     } else if (rest.starts_with(end) || (end.size() == 1 && rest[0] == '\n')) {
       i += end.size() - 1;
       // Up to two more quotes belong to a string of several lines.

@@ -4,9 +4,30 @@
 
 #include <toml++/toml.h>
 
+#include <string>
+
 namespace sluice {
 
 void refuse_toml() { throw toml::parse_error("cannot be read as TOML", toml::source_region{}); }
+
+namespace {
+
+// Whether a key may stand behind `c`, a character outside of strings.
+void follow(char c, bool& key, std::string& open_brackets) {
+  if (c == '{' || (c == '[' && !key)) {
+    open_brackets += c;
+    key = c == '{';
+  } else if (c == '=' || c == ']' || c == '}') {
+    if (c != '=' && !open_brackets.empty()) open_brackets.pop_back();
+    key = false;
+  } else if (c == ',') {
+    key = !open_brackets.empty() && open_brackets.back() == '{';
+  } else if (c == '\n' && open_brackets.empty()) {
+    key = true;
+  }
+}
+
+}  // namespace
 
 void check_toml(std::string_view text) {
   const auto refuse = [](const char* what, toml::source_index line) {
@@ -15,7 +36,9 @@ void check_toml(std::string_view text) {
   if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
   std::string_view end;  // of the string or comment that we are in; empty: in neither
   toml::source_index line = 1;
-  char before = '\n';  // the last character outside of strings that is no space
+  char before = '\n';         // the last character outside of strings that is no space
+  bool key = true;            // outside of strings: where a key, not a value, stands
+  std::string open_brackets;  // of values
   for (std::size_t i = 0; i < text.size(); ++i) {
     const std::string_view rest = text.substr(i);
     if (rest[0] == '\n') ++line;
@@ -25,9 +48,10 @@ void check_toml(std::string_view text) {
       }
       // Keys and values may begin with a quote; in the middle of one it begins no string.
       const bool quote = rest[0] == '"' || rest[0] == '\'';
-      if (quote && std::string_view("=[,{.\n").find(before) == std::string_view::npos) {
-        refuse("a quote in the middle of a key or a value", line);
-      }
+      const bool begins = std::string_view("=[,{\n").find(before) != std::string_view::npos ||
+                          (before == '.' && key);
+      if (quote && !begins) refuse("a quote in the middle of a key or a value", line);
+      follow(rest[0], key, open_brackets);
       if (rest[0] != ' ' && rest[0] != '\t' && rest[0] != '\r') before = rest[0];
       for (const std::string_view open : {"\"\"\"", "'''", "\"", "'"}) {
         if (end.empty() && rest.starts_with(open)) end = open;
@@ -47,6 +71,7 @@ void check_toml(std::string_view text) {
       // Up to two more quotes belong to a string of several lines.
       while (end.size() == 3 && i + 1 < text.size() && text[i + 1] == end[0]) ++i;
       before = rest[0];
+      follow(before, key, open_brackets);
       end = {};
     }
   }

@@ -124,7 +124,6 @@ Machine load_machine(const std::filesystem::path& path) {
 Machine parse_machine(const std::string& text, const std::string& file) {
   toml::table table;
   try {
-    check_toml(text);
     table = toml::parse(text, file);
   } catch (const toml::parse_error& error) {
     throw Error(ErrorKind::kConfig, fmt::format("{} line {}: {}", file, error.source().begin.line,

@@ -45,7 +45,6 @@ ConfigValue convert(const toml::node& node, const std::string& name) {
 std::vector<ConfigEntry> parse_toml(const std::string& text, const std::string& name) {
   toml::table root;
   try {
-    check_toml(text);
     root = toml::parse(text, name);
   } catch (const toml::parse_error& error) {
     throw Error(ErrorKind::kConfig, fmt::format("{}:{}: not TOML: {}", name,
@@ -70,7 +69,6 @@ ConfigValue parse_flag_value(const std::string& flag, const std::string& text) {
   ConfigValue out;
   out.value = text;
   try {
-    check_toml(text);
     const toml::table root = toml::parse("value = " + text);
     if (root.size() == 1) out = convert(*root.get("value"), flag);
   } catch (const toml::parse_error&) {

@@ -7,6 +7,8 @@
 // toml::parse_error, whoever wrote the text. And for most characters beyond ASCII its answer
 // to whether they are space, or belong in a key, is an unreachable end: here it is no.
 
+#include <cstdint>
+
 namespace sluice {
 [[noreturn]] void refuse_toml();
 }

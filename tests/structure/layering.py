@@ -19,7 +19,7 @@ RANK = {"tools": 5, "engine": 4, "offload": 3, "kernels": 2, "devices": 1, "devi
 SHARED = {"base", "probe", "storage"}
 # Who knows all back ends of a kind: registries make them, probes measure them.
 REGISTRIES = re.compile(r"(devices|kernels)/registry\.cpp|devices/storage/storage\.cpp|devices/probe/")
-HEAVY = re.compile(r"^(tbb/|oneapi/|dnnl|oneapi/dnnl|hwloc|liburing|hwy/|nlohmann/|toml\+\+/|CLI/"
+HEAVY = re.compile(r"^(tbb/|oneapi/|dnnl|oneapi/dnnl|hwloc|liburing|hwy/|nlohmann/|toml\+\+/toml|CLI/"
                    r"|cuda|cublas|cudnn|nccl|nvml|mpi\.h|benchmark/)")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^">]+)[">]')
 

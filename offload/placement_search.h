@@ -6,6 +6,7 @@
 // order; and how much of the model fits where under one combination.
 
 #include <optional>
+#include <tuple>
 #include <vector>
 
 #include "offload/plan.h"

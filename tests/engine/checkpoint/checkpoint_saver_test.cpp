@@ -25,30 +25,34 @@ SavedCheckpoint saved_slowly(CheckpointSaver& saver, SmallState& state) {
   return ended.front();
 }
 
-SaverOptions options_for(const std::filesystem::path& folder, double most_cost) {
-  return {.folder = folder,
-          .every = 10,
-          .most_cost = most_cost,
-          .facts = {.config_toml = "# nothing\n", .config_json = "{}"}};
-}
+// Asked for every 10 steps; after one save that held training up for long.
+struct AfterASlowSave {
+  explicit AfterASlowSave(double most_cost)
+      : saver(state.workload(), {.folder = folder.path(),
+                                 .every = 10,
+                                 .most_cost = most_cost,
+                                 .facts = {.config_toml = "# nothing\n", .config_json = "{}"}}) {
+    state.fill(1);
+    next_every = saved_slowly(saver, state).next_every;
+  }
+
+  ScratchFolder folder{folder_in_memory()};
+  SmallState state;
+  CheckpointSaver saver;
+  std::int64_t next_every = -1;
+};
 
 TEST(CheckpointSaver, WhatHoldsTrainingUpTooLongBecomesRarer) {
-  const ScratchFolder folder(folder_in_memory());
-  SmallState state;
-  state.fill(1);
-  CheckpointSaver saver(state.workload(), options_for(folder.path(), 0.01));
-  EXPECT_EQ(saved_slowly(saver, state).next_every, 20);
-  EXPECT_FALSE(saver.wants(30));
-  EXPECT_TRUE(saver.wants(40));
+  AfterASlowSave run(0.01);
+  EXPECT_EQ(run.next_every, 20);
+  EXPECT_FALSE(run.saver.wants(30));
+  EXPECT_TRUE(run.saver.wants(40));
 }
 
 TEST(CheckpointSaver, AnIntervalThatWasAskedForStays) {
-  const ScratchFolder folder(folder_in_memory());
-  SmallState state;
-  state.fill(1);
-  CheckpointSaver saver(state.workload(), options_for(folder.path(), 0));
-  EXPECT_EQ(saved_slowly(saver, state).next_every, 0);
-  EXPECT_TRUE(saver.wants(30));
+  AfterASlowSave run(0);
+  EXPECT_EQ(run.next_every, 0);
+  EXPECT_TRUE(run.saver.wants(30));
 }
 
 }  // namespace

@@ -47,6 +47,24 @@ struct PlanRequest {
   bool digest = false;
   bool save = false;    // room and operations to save the state while steps go on
   bool serial = false;  // forecast for one operation at a time
+
+  // Fixes a home, or how the step is cut.
+  bool fixes_placement() const {
+    return !weights.empty() || !gradients.empty() || !states.empty() || !activations.empty() ||
+           adam_on_device || recompute || wave;
+  }
+  // The same with all that left to the planner.
+  PlanRequest with_free_placement() const {
+    PlanRequest free = *this;
+    free.weights.clear();
+    free.gradients.clear();
+    free.states.clear();
+    free.activations.clear();
+    free.adam_on_device = std::nullopt;
+    free.recompute = std::nullopt;
+    free.wave = std::nullopt;
+    return free;
+  }
 };
 
 struct TierUse {

@@ -139,14 +139,9 @@ Infeasible explain(const Model& model, const PlanRequest& request, const TierLim
     Change change{
         "--place.weights auto --place.gradients auto --place.optimizer auto "
         "--place.activations auto --place.recompute full --place.wave 1",
-        same(model), request, limits};
-    change.request.weights.clear();
-    change.request.gradients.clear();
-    change.request.states.clear();
-    change.request.activations.clear();
+        same(model), request.with_free_placement(), limits};
     change.request.recompute = true;
     change.request.wave = 1;
-    change.request.adam_on_device = std::nullopt;
     changes.push_back(std::move(change));
   }
   for (const double factor : {1.5, 2.0, 3.0, 4.0, 8.0}) {

@@ -127,8 +127,9 @@ class Search {
     for (std::size_t i = 0; i < all.size() && budget_ > least; ++i) {
       of_this_size = i > 0 && all[i].sequences == all[i - 1].sequences ? of_this_size + 1 : 0;
       if (of_this_size >= kOfOneSize || std::isinf(all[i].bound) ||
-          (best_ && all[i].bound >= best_->seconds))
+          (best_ && all[i].bound >= best_->seconds)) {
         continue;
+      }
       consider(all[i]);
     }
     if (best_) return;
@@ -231,20 +232,9 @@ void add_advice(Plan& plan, const Model& model, const PlanRequest& request,
     plan.clip_cost_seconds = std::max(0.0, step - seconds);
     faster(seconds, "--train.clip 0");
   }
-  // What the config fixes, left to the planner.
-  PlanRequest open = request;
-  open.weights.clear();
-  open.gradients.clear();
-  open.states.clear();
-  open.activations.clear();
-  open.adam_on_device = std::nullopt;
-  open.recompute = std::nullopt;
-  open.wave = std::nullopt;
-  const bool fixed = !request.weights.empty() || !request.gradients.empty() ||
-                     !request.states.empty() || !request.activations.empty() ||
-                     request.adam_on_device || request.recompute || request.wave;
-  if (fixed) {
-    faster(search_placement(model, open, limits, machine, budget).step_seconds,
+  if (request.fixes_placement()) {
+    faster(search_placement(model, request.with_free_placement(), limits, machine, budget)
+               .step_seconds,
            "--place keys left at auto");
   }
   // Twice the micro-batches in a step: Adam and its transfers are made half as often.

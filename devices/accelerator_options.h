@@ -20,6 +20,8 @@ struct LinkPace {
 struct AcceleratorOptions {
   int threads = 1;             // host: that compute, the queue's own included
   std::vector<int> cpus = {};  // host: logical CPUs to bind them to; empty: as the process
+  Seconds muster{};  // host: a computing queue begins once all its threads have run, if they do
+                     // within so long (Workers::muster); 0: whether they run is not looked at
   LinkPace host_to_device = {};
   LinkPace device_to_host = {};
   Bytes capacity = {};      // device memory to use, RAM on the host; 0: all that is there

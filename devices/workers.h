@@ -12,6 +12,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "devices/base/units.h"
+
 namespace sluice {
 
 class Workers {
@@ -46,9 +48,14 @@ class Workers {
         const_cast<void*>(static_cast<const void*>(&body)));
   }
 
-  // How many different threads have run bodies so far: a sweep over thread
-  // counts asserts on it that those threads really ran.
+  // How many different threads have run bodies so far.
   int threads_seen() const;
+
+  // Runs short bodies until as many threads as threads() have run one: a sweep over
+  // thread counts is worth nothing if they do not run. Error{kInternal} where they have
+  // not within `patience`; on a busy machine one may wait for seconds.
+  // Threads: as for_each.
+  void muster(Seconds patience);
 
  private:
   using Call = void (*)(void* body, std::int64_t index);

@@ -29,10 +29,12 @@ part() {
   table+=("$(printf '%-8s %6d s  %s' "$outcome" $((SECONDS - start)) "$name")")
 }
 
+export SLUICE_SOURCE_DIR=$PWD SLUICE_BINARY_DIR=$PWD/build/release
 export SLUICE_TEST_SOAK=1
 export SLUICE_TEST_KILLS=$kills
 part "$kills kills, and one before every call of a checkpoint" \
   build/release/sluice_engine_fault_tests --gtest_filter='*CheckpointFault*:*EveryPoint*'
+part "$kills kills of the command" python3 -B tests/tools/kills_test.py
 part "flips, cuts, zeroed blocks, other files in a checkpoint; 1,000 saved and loaded" \
   build/release/sluice_engine_tests --gtest_filter='CheckpointReader.*:CheckpointFolder.*'
 part "flips, lost and misdirected writes in a swap file" \
@@ -43,8 +45,7 @@ part "swap files that 50 killed runs left" \
   build/release/sluice_engine_fault_tests --gtest_filter='StorageFault.What*'
 part "memory refused at 5,000 requests" \
   build/release/sluice_engine_fault_tests --gtest_filter='NoMemory.*'
-part "limits of memory, and 10,000 steps" env SLUICE_SOURCE_DIR="$PWD" \
-  SLUICE_BINARY_DIR="$PWD/build/release" python3 -B tests/tools/memory_limits_test.py
+part "limits of memory, and 10,000 steps" python3 -B tests/tools/memory_limits_test.py
 for fs in ext4 xfs; do
   part "$cuts power cuts, $fs" python3 -B tools/power_cut.py --cuts "$cuts" --fs "$fs"
 done

@@ -48,10 +48,16 @@ std::unique_ptr<Arena> HostAccelerator::reserve_host(Bytes size) {
 
 std::unique_ptr<Queue> HostAccelerator::create_queue(QueueKind kind, std::size_t marks_kept) {
   switch (kind) {
-    case QueueKind::kCompute:
-      return std::make_unique<HostQueue>(
+    case QueueKind::kCompute: {
+      auto queue = std::make_unique<HostQueue>(
           std::make_unique<Workers>(options_.threads, options_.cpus, Workers::Cores::kShared),
           LinkPace{}, marks_kept);
+      if (options_.muster > Seconds{}) {
+        queue->enqueue(
+            [patience = options_.muster](Workers& workers) { workers.muster(patience); });
+      }
+      return queue;
+    }
     case QueueKind::kHostToDevice:
       return std::make_unique<HostQueue>(std::make_unique<Workers>(1), options_.host_to_device,
                                          marks_kept);

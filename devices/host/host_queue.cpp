@@ -87,8 +87,6 @@ HostQueue::~HostQueue() {
   impl_->thread.join();
 }
 
-const Workers& HostQueue::workers() const { return impl_->workers; }
-
 HostQueue::Slot& HostQueue::claim() {
   const std::uint64_t mine = impl_->published.load(std::memory_order_relaxed);
   std::uint64_t finished = impl_->finished.load(std::memory_order_acquire);

@@ -32,9 +32,6 @@ class HostQueue final : public Queue {
     put(std::move(work), /*always=*/false);
   }
 
-  // The thread that runs this queue's work; threads_seen() of it tells how many did.
-  const Workers& workers() const;
-
   Ticket mark() override;
   // A failure of `other` up to `ticket` becomes this queue's failure too: what
   // comes behind would work on garbage.

@@ -29,6 +29,9 @@
 namespace sluice {
 namespace {
 
+// Each thread that was asked for has to run before a row counts.
+constexpr Seconds kPatience{20};
+
 struct Outcome {
   std::vector<std::uint64_t> digests;  // per step
   std::vector<TensorDigest> state;
@@ -151,14 +154,14 @@ class Verifier {
 
   Outcome train(const Trial& trial) {
     const Program program = build_training(workload_, trial.placement, costs_);
-    Hardware hardware(
-        open_device(device_.kind, accelerator_options(machine_, device_, trial.threads)),
-        {.extent = program.extent,
-         .threads = trial.threads,
-         .storage_folder = folder_,
-         .io = trial.io});
+    AcceleratorOptions device = accelerator_options(machine_, device_, trial.threads);
+    device.muster = kPatience;
+    Hardware hardware(open_device(device_.kind, device), {.extent = program.extent,
+                                                          .threads = trial.threads,
+                                                          .storage_folder = folder_,
+                                                          .io = trial.io});
     const Resources resources = hardware.resources();
-    expect_threads(resources.host_workers, trial.threads);
+    resources.host_workers.muster(kPatience);
     {
       StateAccess state(workload_, program, resources);
       load_start(workload_, config_.model, static_cast<std::uint64_t>(config_.train.seed), state);
@@ -211,22 +214,6 @@ class Verifier {
       if (program.operations[i].lane == lane && program.lane_position[i] == within) return i;
     }
     return 0;
-  }
-
-  // A sweep over thread counts is worth nothing if the threads do not run. A busy machine may
-  // keep one waiting for seconds.
-  static void expect_threads(Workers& workers, int threads) {
-    constexpr Seconds kPatience{20};
-    const Seconds start = steady_seconds();
-    while (workers.threads_seen() < threads && steady_seconds() - start < kPatience) {
-      workers.for_each(8 * threads, [](std::int64_t) {
-        std::this_thread::sleep_for(std::chrono::microseconds(200));
-      });
-    }
-    if (threads > 1 && workers.threads_seen() < threads) {
-      throw Error(ErrorKind::kInternal, fmt::format("{} threads were asked for, {} ran", threads,
-                                                    workers.threads_seen()));
-    }
   }
 
   static std::string difference(const Outcome& a, const Outcome& b) {

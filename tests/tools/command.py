@@ -36,6 +36,12 @@ digest = true
 """
 
 
+def sanitized():
+    """Then a process starts ten times as slowly, and reserves terabytes of address space."""
+    cache = BINARY.parent / "CMakeCache.txt"
+    return "SLUICE_SANITIZE:STRING=\n" not in cache.read_text()
+
+
 class Folder(unittest.TestCase):
     def setUp(self):
         # On the build's disk: a tmpfs would be refused as storage.

@@ -14,6 +14,8 @@ import subprocess
 import tempfile
 import unittest
 
+from command import sanitized
+
 BUILD = pathlib.Path(os.environ["SLUICE_BINARY_DIR"])
 GROUPS = pathlib.Path("/sys/fs/cgroup/memory")
 MIB = 1 << 20
@@ -46,11 +48,6 @@ trace = "none"
 def sizes(few):
     """The limits to try, in MiB: few, and twelve more from 256 MiB to 8 GiB."""
     return few + [round(256 * 32 ** (i / 11)) for i in range(12) if SOAK]
-
-
-def sanitized():
-    """AddressSanitizer and ThreadSanitizer reserve terabytes of address space."""
-    return "SLUICE_SANITIZE:STRING=\n" not in (BUILD / "CMakeCache.txt").read_text()
 
 
 class MemoryLimits(unittest.TestCase):

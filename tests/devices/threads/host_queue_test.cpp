@@ -12,6 +12,8 @@
 #include <thread>
 #include <vector>
 
+#include "devices/host/host_accelerator.h"
+
 namespace sluice {
 namespace {
 
@@ -137,6 +139,16 @@ TEST(HostQueue, DestructorRunsAllThatWasEnqueued) {
     for (int i = 0; i < 100; ++i) fixture.queue.enqueue([&](Workers&) { ++runs; });
   }
   EXPECT_EQ(runs, 100);
+}
+
+TEST(HostQueue, BeginsOnceAllItsThreadsHaveRun) {
+  HostAccelerator host({.threads = 4, .muster = Seconds{20}});
+  const auto queue = host.create_queue(QueueKind::kCompute, 1);
+  int seen = 0;
+  static_cast<HostQueue&>(*queue).enqueue(
+      [&seen](Workers& workers) { seen = workers.threads_seen(); });
+  queue->synchronize(queue->mark());
+  EXPECT_GE(seen, 4);
 }
 
 TEST(HostQueue, CopiesEveryByteOnManyThreads) {

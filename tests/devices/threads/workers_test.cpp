@@ -2,6 +2,7 @@
 // SPDX-FileCopyrightText: The Sluice developers
 #include "devices/workers.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sched.h>
 
@@ -10,6 +11,8 @@
 #include <stdexcept>
 #include <thread>
 #include <vector>
+
+#include "devices/base/error.h"
 
 namespace sluice {
 namespace {
@@ -100,6 +103,23 @@ TEST(WorkersDeathTest, ARaceIsReported) {
       "data race");
 }
 #endif
+
+TEST(Workers, AMusterEndsWhenAllThreadsHaveRun) {
+  Workers workers(8);
+  workers.muster(Seconds{20});
+  EXPECT_GE(workers.threads_seen(), 8);
+}
+
+TEST(Workers, AMusterSaysHowManyThreadsRan) {
+  Workers workers(8);  // more than come within so short a time
+  try {
+    workers.muster(Seconds{1e-9});
+    FAIL() << "a muster that nobody waited for";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kInternal);
+    EXPECT_THAT(error.what(), testing::MatchesRegex("8 threads were asked for, [0-9]+ ran"));
+  }
+}
 
 TEST(Workers, OneThreadIsTheCaller) {
   Workers workers(1);

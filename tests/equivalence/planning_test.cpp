@@ -11,11 +11,13 @@
 #include <filesystem>
 #include <functional>
 #include <optional>
+#include <utility>
 
 #include "devices/machine_file.h"
 #include "engine/model/model.h"
 #include "offload/phase_bound.h"
 #include "offload/plan.h"
+#include "offload/remedies.h"
 
 namespace sluice {
 namespace {
@@ -92,15 +94,16 @@ TEST(Planning, SevenBillionWithHalfTheStateOnStorageIsCloseToTheBound) {
 // Where the limits are tight, what fits first is no measure of what fits.
 TEST(Planning, TightLimitsCostNoMoreThanTheBestWaveThatOneCouldAskFor) {
   const Model model = make_model(llama(32, 4096, 32, 11008), bf16(512, 1024));
-  for (const std::int64_t host : {120, 125}) {
-    const TierLimits tight = limits(8_GiB, 1_GiB * host, 10_GiB);
+  using Case = std::pair<std::int64_t, std::int64_t>;  // GiB of RAM and of disk
+  for (const auto& [host, storage] : {Case{120, 10}, Case{125, 10}, Case{32, 92}}) {
+    const TierLimits tight = limits(8_GiB, 1_GiB * host, 1_GiB * storage);
     const auto seconds = [&](std::optional<int> wave) {
       PlanRequest request{.global_batch = 512};
       request.clips = true;
       request.wave = wave;
-      const PlanResult result = make_plan(model, request, tight, h200());
-      const Plan* const plan = std::get_if<Plan>(&result);
-      return plan != nullptr ? plan->forecast.step_seconds : 1e9;
+      constexpr std::int64_t kBudget = 600'000;  // what a plan has; without its advice
+      const SearchResult result = search_placement(model, request, tight, h200(), kBudget);
+      return result.placement ? result.step_seconds : 1e9;
     };
     const double chosen = seconds(std::nullopt);
     for (const int wave : {1, 2, 4, 8}) {

@@ -179,7 +179,10 @@ class GradientBuilder {
     at.finishes.push_back(done);
     plan_.home[i] =
         drain(flat, dtype == DType::kFloat32 ? total : done.rounded, size, visit.last_point);
-    if (context_.placement.deferred) emitter.make_persistent(plan_.home[i]);
+    const Placement& p = context_.placement;
+    if (p.deferred || (p.gradients[i] != Tier::kDevice && !p.reuse_gradients)) {
+      emitter.make_persistent(plan_.home[i]);
+    }
   }
 
   BufferId drain(int flat, BufferId from, Bytes size, std::int32_t produced) {

@@ -87,6 +87,7 @@ class Filler {
     p.fetch_ahead = request_.fetch_ahead.value_or(c.lean ? 1 : 2);
     p.drain_late = request_.drain_late.value_or(c.lean ? 0 : 1);
     p.ring_slots = c.lean ? 3 : 4;
+    p.reuse_gradients = c.lean;
     p.segment_elements = std::clamp(largest / (c.lean ? 16 : 4),
                                     c.lean ? kLeanSegment : kSmallestSegment, kLargestSegment);
     // A Program stays small however large the model is.

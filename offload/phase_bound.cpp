@@ -9,7 +9,10 @@ ProgramTimes times_of(const Program& program, const CostModel& costs) {
   PhaseTimes* phase = &times.forward;
   bool first = true;
   for (const Operation& operation : program.operations) {
-    if (operation.kind == OperationKind::kForward) phase = &times.forward;
+    if (operation.kind == OperationKind::kForward) {
+      phase = &times.forward;
+      times.last_backward = 0;
+    }
     if (operation.kind == OperationKind::kRecompute || operation.kind == OperationKind::kBackward) {
       phase = &times.backward;
       first = false;
@@ -20,6 +23,7 @@ ProgramTimes times_of(const Program& program, const CostModel& costs) {
     switch (operation.lane) {
       case Lane::kCompute:
         phase->compute += seconds;
+        if (phase == &times.backward) times.last_backward += seconds;
         if (first) times.first_forward += seconds;
         break;
       case Lane::kHostToDevice:
@@ -61,13 +65,9 @@ PhaseBound phase_bound(const ProgramTimes& times, bool deferred, const CostModel
   PhaseBound bound{forward.seconds + backward.seconds,
                    backward.lane == Lane::kCompute ? forward.lane : backward.lane};
   for (const Lane lane : kLanes) bound = longer(bound, {times.lanes[index_of(lane)], lane});
-  if (deferred) {
-    const double behind = b + f - times.first_forward;
-    const PhaseBound beside = longer({times.first_forward, Lane::kCompute}, a);
-    bound = longer(bound, {behind + beside.seconds, beside.lane});
-  } else {
-    bound = longer(bound, longer({f + b, Lane::kCompute}, a));
-  }
+  const double window = times.first_forward + (deferred ? 0 : times.last_backward);
+  const PhaseBound beside = longer({window, Lane::kCompute}, a);
+  bound = longer(bound, {f + b - window + beside.seconds, beside.lane});
   if (costs.machine().device == "host") {
     bound = longer(bound, {f + b + times.adam, Lane::kCompute});
   }

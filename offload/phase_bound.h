@@ -8,7 +8,9 @@
 //   T >= max(F, D_F / down, U_F / up) + max(B, D_B / down, U_B / up)
 //   T >= every lane's total
 //   T >= B + max(F, A) for deferred updates, max(F + B, A) for updates in backward;
-//        with F1 the forward of the first wave: T >= B + F - F1 + max(F1, A)
+//        with several waves, of which the first goes forward for F1 and the last backward
+//        for B1, T >= B + F - W + max(W, A) where W = F1, or F1 + B1: updates begin with the
+//        last wave's backward and end with the next step's first forward
 //   T >= core-seconds / cores where compute and Adam share cores
 
 #include "offload/cost_model.h"
@@ -23,6 +25,7 @@ struct PhaseTimes {
 struct ProgramTimes {
   PhaseTimes forward, backward;
   double first_forward = 0;                // compute time of the first wave's forward
+  double last_backward = 0;                // and of the last wave's backward
   std::array<double, kLaneCount> lanes{};  // seconds of work per lane
   double adam = 0;                         // of updates on the host
   double state_read = 0, state_write = 0;  // of the storage lanes, for Adam

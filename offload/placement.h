@@ -47,8 +47,11 @@ struct Placement {
   int drain_late = 1;          // operations of the compute lane
   std::int64_t segment_elements = 1 << 20;  // parameters of one segment, a multiple of 2048
   int ring_slots = 4;                       // segments in flight
-  bool digest = false;                      // each update also hashes what it wrote
-  bool save = false;                        // the state can be saved while steps go on
+  // With updates during backward: gradients below the device take the places of those whose
+  // updates are done. Less memory, but an update that is late holds backward up.
+  bool reuse_gradients = false;
+  bool digest = false;  // each update also hashes what it wrote
+  bool save = false;    // the state can be saved while steps go on
 
   bool operator==(const Placement&) const = default;
 };

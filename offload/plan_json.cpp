@@ -32,6 +32,7 @@ Json placement_json(const Placement& p) {
           {"drain_late", p.drain_late},
           {"segment_elements", p.segment_elements},
           {"ring_slots", p.ring_slots},
+          {"reuse_gradients", p.reuse_gradients},
           {"digest", p.digest},
           {"save", p.save}};
 }

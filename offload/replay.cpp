@@ -56,6 +56,7 @@ Placement placement_of(const Json& j) {
           .drain_late = small("drain_late"),
           .segment_elements = whole(j, "segment_elements", std::int64_t{1} << 48),
           .ring_slots = small("ring_slots"),
+          .reuse_gradients = j.at("reuse_gradients").get<bool>(),
           .digest = j.at("digest").get<bool>(),
           .save = j.at("save").get<bool>()};
 }

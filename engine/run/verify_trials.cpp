@@ -43,6 +43,7 @@ Trial trial_of(const Row& row, const Workload& workload, const TrialChoices& cho
   p.fetch_ahead = kDepths[row[8]].fetch_ahead;
   p.drain_late = kDepths[row[8]].drain_late;
   p.segment_elements = kDepths[row[8]].segment_elements;
+  p.reuse_gradients = p.fetch_ahead == 1;  // as the leanest plans have both
   p.digest = true;
   trial.clips = choices.clips;
   trial.serial = row[9] == 1;

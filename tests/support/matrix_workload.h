@@ -121,6 +121,7 @@ inline Placement random_placement(const Workload& w, std::mt19937& random) {
   p.fetch_ahead = 1 + pick(4);
   p.drain_late = pick(4);
   p.ring_slots = 3 + pick(3);
+  p.reuse_gradients = pick(2) == 0;
   p.segment_elements = 2048 * (1 + pick(2));
   p.digest = pick(2) == 1;
   p.save = pick(2) == 1;

@@ -64,6 +64,7 @@ struct StorageOptions {
   StorageBackend backend = StorageBackend::kAuto;
   bool checksum = false;  // of each page, when it is written and when it is read
   int depth = 16;         // blocks in flight
+  bool nameless = false;  // its file loses its name at once, so that a killed process leaves none
 };
 
 // RAM that the checksums of a storage of `size` bytes take.

@@ -32,6 +32,8 @@ constexpr std::array kMagics = {
     Magic{0x01021994, "tmpfs", FileSystemKind::kMemory},
     Magic{0x858458f6, "ramfs", FileSystemKind::kMemory},
     Magic{0x958458f6, "hugetlbfs", FileSystemKind::kMemory},
+    Magic{0x9fa0, "proc", FileSystemKind::kMemory},
+    Magic{0x62656572, "sysfs", FileSystemKind::kMemory},
     Magic{0x6969, "NFS", FileSystemKind::kNetwork},
     Magic{0x0bd00bd0, "Lustre", FileSystemKind::kNetwork},
     Magic{0x47504653, "GPFS", FileSystemKind::kNetwork},

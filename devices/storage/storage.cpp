@@ -46,6 +46,7 @@ StorageWrapper& the_wrapper() {
 
 std::unique_ptr<Storage> open_back_end(const StorageOptions& options) {
   auto file = std::make_unique<SwapFile>(options.folder, options.size);
+  if (options.nameless) file->drop_name();
   if (options.backend != StorageBackend::kThreads) {
     std::string refusal;
     if (auto storage = open_uring_storage(file, options, refusal)) return storage;

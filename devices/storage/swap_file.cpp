@@ -14,6 +14,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "devices/base/error.h"
 #include "devices/base/format.h"
@@ -93,8 +94,12 @@ SwapFile::SwapFile(const std::filesystem::path& folder, Bytes size, bool direct)
 }
 
 SwapFile::~SwapFile() {
-  unlink(path_.c_str());  // before the lock goes, so that nobody's new file is hit
+  drop_name();  // before the lock goes, so that nobody's new file is hit
   close(descriptor_);
+}
+
+void SwapFile::drop_name() noexcept {
+  if (!std::exchange(nameless_, true)) unlink(path_.c_str());
 }
 
 void SwapFile::open_file(bool direct) {

@@ -35,6 +35,9 @@ class SwapFile {
   const SwapHeader& header() const noexcept { return header_; }
   bool direct() const noexcept { return direct_; }
 
+  // Gives the name up: the file is there until it is closed, for nobody else.
+  void drop_name() noexcept;
+
   // The page cache need not keep this range. Does nothing on a direct file.
   void forget(Bytes offset, Bytes size) const noexcept;
 
@@ -54,6 +57,7 @@ class SwapFile {
   SwapHeader header_;
   int descriptor_ = -1;
   bool direct_ = false;
+  bool nameless_ = false;
 };
 
 // Removes the swap file that a killed process left in `folder`. One in use stays, and what

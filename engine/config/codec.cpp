@@ -147,7 +147,12 @@ std::string type_text(std::int64_t, const KeySpec& spec) {
 }
 std::string type_text(double, const KeySpec& spec) { return "a number" + spec.range.text(); }
 std::string type_text(float, const KeySpec& spec) { return "a number" + spec.range.text(); }
-std::string type_text(Bytes, const KeySpec&) { return "a size as \"64MiB\""; }
+std::string type_text(Bytes, const KeySpec& spec) {
+  const double low = spec.range.low;
+  return low > 1 ? fmt::format("a size as \"64MiB\", at least {}",
+                               format_bytes({static_cast<std::int64_t>(low)}))
+                 : "a size as \"64MiB\"";
+}
 std::string type_text(Wave, const KeySpec&) { return "an integer, at least 1, or \"all\""; }
 std::string type_text(StepRange, const KeySpec&) {
   return fmt::format("a step, or a range of at most {} steps as \"2:4\"", kMostTraced);

@@ -219,9 +219,11 @@ void add_place_keys(std::vector<Key>& keys) {
   keys.push_back(
       key({"place.drain_late", "layers a drain may trail its producer", {}, {.low = 0, .high = 64}},
           SLUICE_FIELD(place.drain_late)));
-  keys.push_back(
-      key({"place.segment", "optimizer state read, updated, written at a time", {}, kPositive},
-          SLUICE_FIELD(place.segment)));
+  keys.push_back(key({"place.segment",
+                      "optimizer state read, updated, written at a time",
+                      {},
+                      {.low = 16 << 10}},  // 2,048 parameters with bf16 moments, the least there is
+                     SLUICE_FIELD(place.segment)));
   keys.push_back(
       key({"place.overlap", "false: one operation at a time"}, SLUICE_FIELD(place.overlap)));
 }

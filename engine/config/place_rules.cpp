@@ -10,6 +10,8 @@
 namespace sluice {
 namespace {
 
+constexpr std::int64_t kAllBlocks = INT64_MAX;
+
 struct Item {
   bool embedding = false, head = false;
   std::int64_t first = 0, last = -1;  // blocks
@@ -24,7 +26,7 @@ std::optional<std::int64_t> number(std::string_view text) {
 }
 
 std::optional<Item> parse_item(std::string_view text) {
-  if (text == "*") return Item{true, true, 0, INT64_MAX};
+  if (text == "*") return Item{true, true, 0, kAllBlocks};
   if (text == "embedding") return Item{.embedding = true};
   if (text == "head") return Item{.head = true};
   const std::size_t dash = text.find('-');
@@ -56,6 +58,14 @@ bool is_layer_list(const std::string& list) {
   bool good = true;
   for_each_item(list, [&](const std::optional<Item>& item) { good = good && item.has_value(); });
   return good;
+}
+
+std::int64_t last_block(const std::string& list) {
+  std::int64_t last = -1;
+  for_each_item(list, [&](const std::optional<Item>& item) {
+    if (item && item->last != kAllBlocks) last = std::max(last, item->last);
+  });
+  return last;
 }
 
 HomeChoice home_of(const PlaceRules& rules, LayerName layer) {

@@ -21,6 +21,9 @@ struct LayerName {
 // Whether `list` is a well-formed layer list: "0-3,7", "embedding,head", "*".
 bool is_layer_list(const std::string& list);
 
+// The last block that a layer list names; -1 where it names none, or all of them by "*".
+std::int64_t last_block(const std::string& list);
+
 // The home of the first rule that names the layer; kAuto where none does.
 HomeChoice home_of(const PlaceRules& rules, LayerName layer);
 

@@ -8,6 +8,7 @@
 
 #include "devices/base/error.h"
 #include "engine/config/keys.h"
+#include "engine/config/place_rules.h"
 #include "engine/data/token_files.h"
 #include "engine/files/model_json.h"
 
@@ -127,6 +128,23 @@ void check_data(const RunConfig& config) {
   }
 }
 
+void check_place(const PlaceConfig& place, std::int64_t layers) {
+  const auto check = [&](const char* key, const PlaceRules& rules) {
+    for (const PlaceRule& rule : rules) {
+      if (const std::int64_t block = last_block(rule.layers); block >= layers) {
+        refuse(
+            fmt::format("{}: layers \"{}\" names block {}, the model's last is {}; \"*\" names "
+                        "all that no rule before it does",
+                        key, rule.layers, block, layers - 1));
+      }
+    }
+  };
+  check("place.weights", place.weights);
+  check("place.gradients", place.gradients);
+  check("place.optimizer", place.optimizer);
+  check("place.activations", place.activations);
+}
+
 void check_batch(const TrainConfig& train) {
   if (train.micro_batch > 0 && train.global_batch % train.micro_batch != 0) {
     refuse(fmt::format("train.global_batch {} is no multiple of train.micro_batch {}",
@@ -203,6 +221,7 @@ void resolve(LoadedConfig& loaded) {
   }
   check_shape(config.model.shape);
   check_data(config);
+  check_place(config.place, config.model.shape.layers);
   check_batch(config.train);
   if (!config.train.grad_dtype) {
     config.train.grad_dtype = config.train.dtype;

@@ -20,7 +20,8 @@ Hardware::Hardware(OpenDevice device, const HardwareOptions& options)
     storage_ = open_storage({.folder = options.storage_folder,
                              .size = options.extent[index_of(Tier::kStorage)],
                              .backend = options.io,
-                             .checksum = options.checksum});
+                             .checksum = options.checksum,
+                             .nameless = options.nameless});
   }
   device_ = open_.accelerator->reserve_device(size(Tier::kDevice));
   host_ = open_.accelerator->reserve_host(size(Tier::kHost));

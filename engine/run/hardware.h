@@ -20,7 +20,8 @@ struct HardwareOptions {
   int threads = 1;                       // of each computing lane
   std::filesystem::path storage_folder;
   StorageBackend io = StorageBackend::kAuto;
-  bool checksum = true;  // of what is on storage
+  bool checksum = true;   // of what is on storage
+  bool nameless = false;  // the swap file (StorageOptions)
 };
 
 class Hardware {

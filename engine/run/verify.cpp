@@ -142,9 +142,12 @@ class Verifier {
   // Those that work here: containers often forbid io_uring.
   std::vector<std::string> backends() const {
     constexpr Bytes kLeast = {4096};
-    open_storage({.folder = folder_, .size = kLeast, .backend = StorageBackend::kThreads});
+    const auto open = [&](StorageBackend backend) {
+      open_storage({.folder = folder_, .size = kLeast, .backend = backend, .nameless = true});
+    };
+    open(StorageBackend::kThreads);
     try {
-      open_storage({.folder = folder_, .size = kLeast, .backend = StorageBackend::kUring});
+      open(StorageBackend::kUring);
     } catch (const Error& error) {
       log_warn(fmt::format("{}: verified with threads alone", error.what()));
       return {"threads"};
@@ -159,7 +162,8 @@ class Verifier {
     Hardware hardware(open_device(device_.kind, device), {.extent = program.extent,
                                                           .threads = trial.threads,
                                                           .storage_folder = folder_,
-                                                          .io = trial.io});
+                                                          .io = trial.io,
+                                                          .nameless = true});
     const Resources resources = hardware.resources();
     resources.host_workers.muster(kPatience);
     {

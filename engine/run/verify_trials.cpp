@@ -117,11 +117,19 @@ std::vector<Trial> trials_of(const Workload& workload, const CostModel& costs,
                                           choices.threads.size(),
                                           choices.io.size()};
   std::vector<Trial> trials;
-  for (const Row& row : choices.all ? all_rows(sizes) : covering_rows(sizes, choices.least)) {
-    trials.push_back(trial_of(row, workload, choices));
-    if (!choices.all && trials.size() % 4 == 0) mix_homes(trials.back());
+  if (choices.all) {
+    for (const Row& row : all_rows(sizes)) trials.push_back(trial_of(row, workload, choices));
+    return distinct(trials, workload, costs);
   }
-  return choices.all ? distinct(trials, workload, costs) : trials;
+  // Mixed ones come on top: their homes are a row's in the first layer alone.
+  int rows = 0;
+  for (const Row& row : covering_rows(sizes, choices.least - choices.least / 4)) {
+    trials.push_back(trial_of(row, workload, choices));
+    if (++rows % 3 != 0) continue;
+    trials.push_back(trials.back());
+    mix_homes(trials.back());
+  }
+  return trials;
 }
 
 std::string text_of(const Trial& trial) {

@@ -28,6 +28,9 @@ class Refusals(Folder):
         self.check(["train", "run.toml", "--model.layers", "many"], 2, "layers")
         self.check(["train", "run.toml", "--train.global_batch", "0"], 2, "global_batch")
         self.check(["train", "run.toml", "--model.heads", "7"], 2, "heads")
+        self.check(["train", "run.toml", "--place.segment", "3KiB"], 2, "at least 16.0 KiB")
+        self.check(["train", "run.toml", "--place.optimizer",
+                    '[{layers = "1-4", home = "storage"}]'], 2, "place.optimizer", "block 4")
         self.check(["frobnicate"], 2)
         self.check(["train", "run.toml", "--no-such-flag"], 2)
         self.check(["train", "run.toml", "--machine", "none.toml"], 6, "none.toml")

@@ -11,6 +11,7 @@
 
 #include <array>
 #include <fstream>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -59,6 +60,16 @@ TEST(SwapFile, IsReservedOnDiskAndGoneAfterwards) {
   EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
 }
 
+TEST(SwapFile, WithoutItsNameItIsNobodyElses) {
+  const TemporaryFolder folder;
+  auto first = std::make_unique<SwapFile>(folder.path(), 1_MiB);
+  first->drop_name();
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
+  const SwapFile second(folder.path(), 1_MiB);  // as if the first were not there
+  first.reset();
+  EXPECT_TRUE(std::filesystem::exists(second.path()));
+}
+
 TEST(SwapFile, MissingFolderIsAnIoError) {
   expect_failure("/nonexistent/folder", 1_MiB, ErrorKind::kIo, "does not exist");
 }
@@ -70,7 +81,7 @@ TEST(SwapFile, FileInsteadOfAFolderIsAnIoError) {
 }
 
 TEST(SwapFile, FolderThatTakesNoFilesIsAnIoError) {
-  expect_failure("/proc", 1_MiB, ErrorKind::kIo, "cannot create");
+  expect_failure("/proc", 1_MiB, ErrorKind::kIo, "is on proc");
 }
 
 TEST(SwapFile, UnwritableFolderIsAnIoError) {

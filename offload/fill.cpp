@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Sluice developers
 #include <algorithm>
+#include <optional>
 
 #include "offload/builder.h"
 #include "offload/check.h"
+#include "offload/operands.h"
 #include "offload/placement_search.h"
 
 namespace sluice {
@@ -32,6 +34,14 @@ class Filler {
         request_(request),
         limits_(limits),
         costs_(costs) {}
+
+  Fit built(const Placement& placement) {
+    Fit fit{.placement = placement, .program = build_training(workload_, placement, costs_)};
+    built_ += static_cast<std::int64_t>(fit.program.operations.size());
+    fit.operations_built = built_;
+    fit.missing = missing_bytes(fit.program, limits_);
+    return fit;
+  }
 
   Fit run() {
     Placement placement = lowest();
@@ -133,14 +143,6 @@ class Filler {
     return state == Tier::kDevice || combination_.stream_state;
   }
 
-  Fit built(const Placement& placement) {
-    Fit fit{.placement = placement, .program = build_training(workload_, placement, costs_)};
-    built_ += static_cast<std::int64_t>(fit.program.operations.size());
-    fit.operations_built = built_;
-    fit.missing = missing_bytes(fit.program, limits_);
-    return fit;
-  }
-
   static bool has_memory(const Fit& fit) {
     return fit.missing[index_of(Tier::kDevice)].value <= 0 &&
            fit.missing[index_of(Tier::kHost)].value <= 0;
@@ -230,6 +232,32 @@ class Filler {
   std::int64_t built_ = 0;
 };
 
+// What a Program takes of memory shows in its first wave, two that follow each other, and the
+// last: one of hundreds of micro-batches need not be built to see that it does not fit, nor to
+// find homes that do.
+std::optional<Workload> with_few_waves(const Workload& workload, int wave) {
+  constexpr int kFew = 4, kMany = 16;
+  const int micro_batches = kFew * wave;
+  if (workload.groups > 1 || workload.micro_batches < std::max(kMany, 2 * micro_batches)) return {};
+  Workload few = workload;
+  few.micro_batches = micro_batches;
+  return few;
+}
+
+// Without what the batch of the other micro-batches takes (builder.cpp).
+TierLimits limits_of_few(const TierLimits& limits, const Workload& whole, const Workload& few) {
+  const Bytes batch = batch_layout(whole).size() - batch_layout(few).size();
+  TierLimits less = limits;
+  const auto take = [](Bytes& limit, Bytes size) { limit = std::max(Bytes{0}, limit - size); };
+  take(less.capacity[index_of(Tier::kDevice)], batch * 2);
+  take(less.capacity[index_of(Tier::kHost)], batch);
+  if (less.shared_ram) take(*less.shared_ram, batch * 3);
+  return less;
+}
+
+// By how much a few waves and all of them may differ.
+constexpr Bytes kSameMemory{1 << 20};
+
 }  // namespace
 
 std::int64_t segment_elements_of(Bytes asked, DType moments) {
@@ -251,7 +279,17 @@ std::array<Bytes, kTierCount> missing_bytes(const Program& program, const TierLi
 
 Fit fill(const Workload& workload, const Combination& combination, const PlanRequest& request,
          const TierLimits& limits, const CostModel& costs) {
-  return Filler(workload, combination, request, limits, costs).run();
+  const std::optional<Workload> few = with_few_waves(workload, combination.wave);
+  if (!few) return Filler(workload, combination, request, limits, costs).run();
+  const TierLimits less = limits_of_few(limits, workload, *few);
+  Fit quick = Filler(*few, combination, request, less, costs).run();
+  const auto short_of = std::max_element(quick.missing.begin(), quick.missing.end());
+  if (*short_of > kSameMemory) return quick;
+  Filler whole(workload, combination, request, limits, costs);
+  Fit fit = quick.fits() ? whole.built(quick.placement) : whole.run();
+  if (!fit.fits() && quick.fits()) fit = whole.run();
+  fit.operations_built += quick.operations_built;
+  return fit;
 }
 
 }  // namespace sluice

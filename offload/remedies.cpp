@@ -10,6 +10,7 @@
 #include "devices/base/error.h"
 #include "devices/base/format.h"
 #include "offload/builder.h"
+#include "offload/placement_search.h"
 #include "offload/simulate.h"
 
 namespace sluice {
@@ -59,28 +60,32 @@ Model same(const Model& model) {
 
 Infeasible explain(const Model& model, const PlanRequest& request, const TierLimits& limits,
                    const Machine& machine, const SearchResult& result) {
-  const Tier tier = shortest(result.nearest_missing);
-  const std::size_t t = index_of(tier);
-  // Where device and host share the RAM, it may be short although neither limit is.
-  const bool shared = limits.shared_ram && tier == Tier::kHost &&
-                      result.nearest_extent[t] - limits.capacity[t] < result.nearest_missing[t];
-  const Bytes capacity = shared ? *limits.shared_ram : limits.capacity[t];
-  Infeasible infeasible{.tier = tier,
-                        .needed = capacity + result.nearest_missing[t],
-                        .capacity = capacity,
-                        .source = shared ? limits.shared_source : limits.source[t]};
-
+  // Measured on the whole Program; the search may have looked at a few waves of it.
+  std::array<Bytes, kTierCount> missing = result.nearest_missing, extent{};
   double nearest_seconds = 0;
   bool large = false;  // one Program is more than a change may cost
   if (result.nearest) {
     const Workload workload = model.workload(result.nearest->sequences);
     const CostModel costs(machine, workload);
     const Program program = build_training(workload, *result.nearest, costs);
+    missing = missing_bytes(program, limits);
+    for (const Tier tier : kTiers) extent[index_of(tier)] = program.needs(tier);
     large = std::ssize(program.operations) > kBudget;
     nearest_seconds =
         simulate(program, derive_waits(program), costs, {.serial = request.serial, .warm_up = 1})
             .step_seconds;
   }
+  const Tier tier = shortest(missing);
+  const std::size_t t = index_of(tier);
+  // Where device and host share the RAM, it may be short although neither limit is.
+  const bool shared =
+      limits.shared_ram && tier == Tier::kHost && extent[t] - limits.capacity[t] < missing[t];
+  const Bytes capacity = shared ? *limits.shared_ram : limits.capacity[t];
+  Infeasible infeasible{.tier = tier,
+                        .needed = capacity + missing[t],
+                        .capacity = capacity,
+                        .source = shared ? limits.shared_source : limits.source[t]};
+
   std::vector<Change> changes;
   constexpr std::int64_t kMiB = 1 << 20;
   const auto by_key = [&](Tier which) {
@@ -90,11 +95,11 @@ Infeasible explain(const Model& model, const PlanRequest& request, const TierLim
   // fits there.
   const auto enough = [&](double factor) {
     Change change{"", same(model), request, limits, nearest_seconds};
-    std::array<Bytes, kTierCount> used = result.nearest_extent;
+    std::array<Bytes, kTierCount> used = extent;
     for (const Tier short_tier : kTiers) {
       const std::size_t s = index_of(short_tier);
-      if (result.nearest_missing[s].value <= 0) continue;
-      const Bytes needed = limits.capacity[s] + result.nearest_missing[s];
+      if (missing[s].value <= 0) continue;
+      const Bytes needed = limits.capacity[s] + missing[s];
       used[s] =
           round_up(Bytes{static_cast<std::int64_t>(static_cast<double>(needed.value) * factor)},
                    Bytes{kMiB});
@@ -144,12 +149,15 @@ Infeasible explain(const Model& model, const PlanRequest& request, const TierLim
     change.request.wave = 1;
     changes.push_back(std::move(change));
   }
+  int larger = 0;  // two at least, so that three of all fit
   for (const double factor : {1.5, 2.0, 3.0, 4.0, 8.0}) {
-    if (!result.nearest || !by_key(tier) || changes.size() > 8) break;
+    if (!result.nearest || (larger >= 2 && (!by_key(tier) || changes.size() > 8))) break;
     Change more = enough(factor);
     const bool known = std::any_of(changes.begin(), changes.end(),
                                    [&](const Change& c) { return c.text == more.text; });
-    if (!known) changes.push_back(std::move(more));
+    if (known) continue;
+    changes.push_back(std::move(more));
+    ++larger;
   }
 
   std::int64_t left = kWholeBudget;

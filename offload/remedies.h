@@ -14,7 +14,7 @@ struct SearchResult {
   double step_seconds = 0;
   // Where none fits: the one that is short of the least, and by how much.
   std::optional<Placement> nearest;
-  std::array<Bytes, kTierCount> nearest_missing{}, nearest_extent{};
+  std::array<Bytes, kTierCount> nearest_missing{};
   std::int64_t spent = 0;  // operations built and simulated
 };
 

@@ -81,7 +81,6 @@ class Search {
     }
     result.nearest = nearest_;
     result.nearest_missing = nearest_missing_;
-    result.nearest_extent = nearest_extent_;
     return result;
   }
 
@@ -186,7 +185,6 @@ class Search {
     if (nearest_ && over(fit.missing) >= over(nearest_missing_)) return;
     nearest_ = fit.placement;
     nearest_missing_ = fit.missing;
-    for (const Tier tier : kTiers) nearest_extent_[index_of(tier)] = fit.program.needs(tier);
   }
 
   const Model& model_;
@@ -200,7 +198,7 @@ class Search {
   std::optional<Best> best_;
   Combination best_combination_;
   std::optional<Placement> nearest_;
-  std::array<Bytes, kTierCount> nearest_missing_{}, nearest_extent_{};
+  std::array<Bytes, kTierCount> nearest_missing_{};
 };
 
 // What exact clipping costs, and what would make it faster: no clipping, no fixed homes, a larger

@@ -15,45 +15,57 @@ namespace {
 
 const Plan& plan_of(const PlanResult& result) { return std::get<Plan>(result); }
 
-TEST(Search, StaysWithinEveryLimit) {
-  const Model model = matrix_model({.blocks = 6, .width = 128, .vocabulary = 256}, 8);
-  const PlanRequest request{.global_batch = 8};
-  for (const std::int64_t device : {200'000, 400'000, 800'000, 1'600'000, 20'000'000}) {
-    const TierLimits limits = limits_of(device, 1'500'000, 100'000'000);
-    const PlanResult result = make_plan(model, request, limits, test_machine());
-    if (const auto* infeasible = std::get_if<Infeasible>(&result)) {
-      EXPECT_GT(infeasible->missing().value, 0);
-      // Those that fit come first, with their step time.
-      ASSERT_GE(infeasible->remedies.size(), 3U);
-      for (std::size_t i = 0; i < 3; ++i) {
-        EXPECT_EQ(infeasible->remedies[i].missing.value, 0) << infeasible->remedies[i].change;
-        EXPECT_GT(infeasible->remedies[i].step_seconds, 0) << infeasible->remedies[i].change;
-      }
-      continue;
+void expect_within(const TierLimits& limits, std::int64_t batch) {
+  const Model model = matrix_model({.blocks = 6, .width = 128, .vocabulary = 256}, batch);
+  const PlanResult result = make_plan(model, {.global_batch = batch}, limits, test_machine());
+  if (const auto* infeasible = std::get_if<Infeasible>(&result)) {
+    EXPECT_GT(infeasible->missing().value, 0);
+    // Those that fit come first, with their step time.
+    ASSERT_GE(infeasible->remedies.size(), 3U);
+    for (std::size_t i = 0; i < 3; ++i) {
+      EXPECT_EQ(infeasible->remedies[i].missing.value, 0) << infeasible->remedies[i].change;
+      EXPECT_GT(infeasible->remedies[i].step_seconds, 0) << infeasible->remedies[i].change;
     }
-    for (const Tier tier : kTiers) {
-      EXPECT_LE(plan_of(result).tiers[index_of(tier)].peak, limits.capacity[index_of(tier)]);
+    return;
+  }
+  for (const Tier tier : kTiers) {
+    EXPECT_LE(plan_of(result).tiers[index_of(tier)].peak, limits.capacity[index_of(tier)]);
+  }
+}
+
+TEST(Search, StaysWithinEveryLimit) {
+  for (const std::int64_t device : {200'000, 400'000, 800'000, 1'600'000, 20'000'000}) {
+    for (const std::int64_t storage : {1'000'000, 100'000'000}) {
+      TierLimits limits = limits_of(device, 1'500'000, storage);
+      for (const std::int64_t batch : {8, 64}) expect_within(limits, batch);
+      limits.source = {"the device", "MemAvailable", "free disk"};  // no key raises those
+      expect_within(limits, 8);
     }
   }
 }
 
 // What a plan says that it takes is enough, of each tier, whatever else there is.
+void expect_own_peaks_are_enough(const TierLimits& limits, std::int64_t batch) {
+  const Model model = matrix_model({.blocks = 6, .width = 128, .vocabulary = 256}, batch);
+  const PlanRequest request{.global_batch = batch};
+  const PlanResult first = make_plan(model, request, limits, test_machine());
+  for (const Tier tier : kTiers) {
+    TierLimits tight = limits;
+    tight.capacity[index_of(tier)] = plan_of(first).tiers[index_of(tier)].peak;
+    const PlanResult again = make_plan(model, request, tight, test_machine());
+    ASSERT_TRUE(std::holds_alternative<Plan>(again))
+        << name_of(tier) << " short of " << std::get<Infeasible>(again).missing().value;
+  }
+}
+
 TEST(Search, APlansOwnPeaksAreLimitsThatItFitsIn) {
-  const Model model = matrix_model({.blocks = 6, .width = 128, .vocabulary = 256}, 8);
-  const PlanRequest request{.global_batch = 8};
   for (const auto& [device, host] : {std::pair{800'000, 1'500'000},
                                      {2'000'000, 4'000'000},
                                      {2'000'000, 20'000'000},
                                      {20'000'000, 3'000'000}}) {
-    const TierLimits limits = limits_of(device, host, 100'000'000);
-    const PlanResult first = make_plan(model, request, limits, test_machine());
-    for (const Tier tier : kTiers) {
-      TierLimits tight = limits;
-      tight.capacity[index_of(tier)] = plan_of(first).tiers[index_of(tier)].peak;
-      const PlanResult again = make_plan(model, request, tight, test_machine());
-      ASSERT_TRUE(std::holds_alternative<Plan>(again))
-          << device << ' ' << host << ' ' << name_of(tier) << " short of "
-          << std::get<Infeasible>(again).missing().value;
+    for (const std::int64_t batch : {8, 64}) {  // of 64 micro-batches a few waves are looked at
+      SCOPED_TRACE(testing::Message() << device << ' ' << host << " batch " << batch);
+      expect_own_peaks_are_enough(limits_of(device, host, 100'000'000), batch);
     }
   }
 }

@@ -6,7 +6,8 @@
 # What is too long for every change: KILLS (200) random kill -9 of a run, every damage of a
 # checkpoint and of a swap file in its full number, CUTS (100) power cuts on each file system
 # that this machine can make, a million safetensors files read by the reference too (pip
-# install safetensors), RUNS (2,000,000) executions of each fuzzer. Prints the seeds
+# install safetensors), models that transformers made and reads again (pip install torch
+# transformers), RUNS (2,000,000) executions of each fuzzer. Prints the seeds
 # that repeat it. Ends with a table; exit 1 if anything failed; what cannot run here says so.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -51,6 +52,8 @@ for fs in ext4 xfs; do
 done
 part "1,000,000 mutated safetensors files, and what the reference reads" \
   python3 -B tests/fuzz/safetensors_differential.py build/release/sluice_safetensors_reader
+part "models of transformers, trained and given back" \
+  python3 -B tests/golden/transformers_round_trip.py --sluice build/release/sluice
 part "$runs executions of each fuzzer" tools/fuzz.sh "${runs}x"
 
 printf '\n'

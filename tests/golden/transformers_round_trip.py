@@ -29,10 +29,14 @@ import subprocess
 import sys
 import tempfile
 
-import numpy as np
-import torch
-import transformers
-from safetensors.torch import load_file, save_file
+try:
+    import numpy as np
+    import torch
+    import transformers
+    from safetensors.torch import load_file, save_file
+except ImportError as missing:
+    print(f"not here: {missing}; pip install torch==2.13.0 transformers safetensors numpy")
+    sys.exit(77)
 
 TOLERANCE = 1e-5
 LENGTH = 24

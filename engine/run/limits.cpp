@@ -141,7 +141,7 @@ ChosenMachine choose_machine(const std::optional<std::filesystem::path>& file,
     chosen.machine = load_machine(cached);
     return chosen;
   }
-  log_info("machine: not measured, conservative defaults; `sluice probe` measures it");
+  chosen.measured = false;
   chosen.machine = default_machine(limits, chosen.device);
   return chosen;
 }

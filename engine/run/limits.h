@@ -20,7 +20,8 @@ namespace sluice {
 // else named defaults, with a line that says which. Never measures.
 struct ChosenMachine {
   Machine machine;
-  bool here = true;  // false: described by a file, limits of this machine do not count
+  bool here = true;      // false: described by a file, limits of this machine do not count
+  bool measured = true;  // false: conservative defaults
   DeviceChoice device;
   std::string missing;  // not here: why this machine has no such device; or empty
   // What a device with memory of its own offers; nothing where it was not opened.

@@ -86,6 +86,10 @@ PlannedRun plan_run(const RunConfig& config, const TrainOptions& options,
   } else {
     run.result = make_plan(run.model, request, run.limits, run.machine);
   }
+  // Not beside a refusal, which is one line.
+  if (!chosen.measured && std::holds_alternative<Plan>(run.result)) {
+    log_info("machine: not measured, conservative defaults; `sluice probe` measures it");
+  }
   return run;
 }
 

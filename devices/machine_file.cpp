@@ -4,8 +4,6 @@
 
 #include "devices/base/toml_guard.h"
 
-#include <toml++/toml.h>
-
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -124,7 +122,7 @@ Machine load_machine(const std::filesystem::path& path) {
 Machine parse_machine(const std::string& text, const std::string& file) {
   toml::table table;
   try {
-    table = toml::parse(text, file);
+    table = parse_guarded_toml(text, file);
   } catch (const toml::parse_error& error) {
     throw Error(ErrorKind::kConfig, fmt::format("{} line {}: {}", file, error.source().begin.line,
                                                 error.description()));

@@ -4,8 +4,6 @@
 
 #include "devices/base/toml_guard.h"
 
-#include <toml++/toml.h>
-
 #include <fmt/format.h>
 
 #include <algorithm>

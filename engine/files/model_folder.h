@@ -73,6 +73,9 @@ class ModelFolderWriter {
   std::unique_ptr<SafetensorsWriter> weights_;
 };
 
+// Whether a writer makes or copies a file of this name.
+bool is_model_file(const std::string& name);
+
 // The biases of a gpt2 that has none: transformers wants them, as zeros.
 std::vector<TensorHeader> missing_biases(const ModelShape& shape, DType dtype);
 

@@ -67,14 +67,34 @@ class Refusals(Folder):
     def test_exports(self):
         gpt2_folder(self.path / "hub")
         self.check(["export", "hub", "--out", "hub"], 2, "hub", "--overwrite")
-        (self.path / "mine").mkdir()
-        self.write("mine/letter.txt", "dear")
-        self.check(["export", "hub", "--out", "mine", "--overwrite"], 2, "mine", "no model folder")
+        (self.path / "link").symlink_to("hub")
+        self.check(["export", "hub", "--out", "link", "--overwrite"], 2, "link", "no folder")
         self.check(["export", "hub", "--out", "nowhere/out"], 6, "nowhere")
         self.check(["export", "hub", "--out", "out", "--dtype", "fp8"], 2, "--dtype fp8")
         self.check(["export", "hub"], 2, "--out")
         (self.path / "hub" / "merges.txt").symlink_to(self.path / "text.txt")
         self.check(["export", "hub", "--out", "out"], 4, "merges.txt", "symbolic link")
+
+    def test_an_export_replaces_nothing_but_an_export(self):
+        gpt2_folder(self.path / "hub")
+        words = ["export", "hub", "--overwrite", "--max-shard-size", "4kB", "--out"]
+        for _ in range(2):
+            done = self.sluice(*words, "out")
+            self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.sluice("train", "run.toml").returncode, 0)
+        self.check([*words, "runs/run/checkpoints/step-6"], 2, "holds config.toml", "--out")
+        for name in ("README.md", "pytorch_model.bin", "src/thesis.txt", ".git/HEAD",
+                     "model-final.safetensors", "model-1-of-2.safetensors",
+                     "tokenizer.json/notes.txt"):
+            folder = self.path / "mine"
+            shutil.copytree(self.path / "out", folder)
+            path = folder / name
+            (folder / name.split("/")[0]).unlink(missing_ok=True)
+            path.parent.mkdir(exist_ok=True)
+            path.write_text("years of work")
+            self.check([*words, "mine"], 2, "mine", f"holds {name.split('/')[0]},", "--out")
+            self.assertEqual(path.read_text(), "years of work")
+            shutil.rmtree(folder)
 
     def test_storage(self):
         # Before planning: storage that is RAM has no room for anything.

@@ -141,6 +141,26 @@ class People(Situation):
             self.assertEqual(process.wait(100), 0)
         self.assertTrue((self.path / "runs/run/model/config.json").exists())
 
+    def until_it_talks(self, *words):
+        """The exit code of a command whose reader leaves after its first line."""
+        with subprocess.Popen([BINARY, *map(str, words)], cwd=self.path, env=self.environment(),
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+            process.stdout.readline()
+            process.stdout.close()
+            return process.wait(100)
+
+    def test_a_pager_that_is_left_ends_no_training(self):
+        words = ["train", "run.toml", "--run-dir", "run", "--place.optimizer", "storage"]
+        self.assertEqual(self.until_it_talks(*words, "--train.steps", 50), 0)
+        self.assertEqual(len(self.steps("run")), 50)
+        self.assertIn("step 50", (self.path / "run/log.txt").read_text())
+        self.assertTrue((self.path / "run/model/config.json").exists())
+        self.assertEqual(self.until_it_talks(*words, "--resume", "--train.steps", 60,
+                                             "--data.seq_len", 16), 2)
+        # What it shows is all that it is for.
+        self.assertEqual(self.until_it_talks("verify", "run.toml", "--steps", 2), 6)
+        self.assertEqual(list(self.path.glob("*.swap")), [])
+
     def test_plan_flags_beside_a_plan_are_not_ignored(self):
         self.assertEqual(self.sluice("plan", "run.toml", "--json", "plan.json").returncode, 0)
         done = self.sluice("train", "run.toml", "--plan", "plan.json", "--place.weights", "storage")

@@ -10,7 +10,9 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <string_view>
+#include <memory>
+
+#include "engine/files/output_file.h"
 
 namespace sluice {
 
@@ -56,7 +58,7 @@ class RunDirectory {
   std::filesystem::path path_;
   RunMode mode_;
   std::filesystem::path first_created_;  // the outermost folder that was missing
-  int lock_ = -1;
+  std::unique_ptr<OutputFile> lock_;
   bool resumes_ = false;
   bool kept_ = false;
 };

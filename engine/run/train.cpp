@@ -55,10 +55,15 @@ StorageBackend backend_of(IoChoice io) {
 // Lines for people go to the file too, while it lives.
 class LogFile {
  public:
-  explicit LogFile(const std::filesystem::path& path) { set_log_file(path); }
-  ~LogFile() { set_log_file({}); }
+  explicit LogFile(const std::filesystem::path& path) : file_(path, OutputFile::Mode::kAppend) {
+    set_log_file(file_.descriptor());
+  }
+  ~LogFile() { set_log_file(-1); }
   LogFile(const LogFile&) = delete;
   LogFile& operator=(const LogFile&) = delete;
+
+ private:
+  OutputFile file_;
 };
 
 // A run that was planned and whose data is open.

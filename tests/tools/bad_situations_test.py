@@ -12,7 +12,7 @@ import subprocess
 import time
 import unittest
 
-from command import BINARY, Folder
+from command import BINARY, CONFIG, Folder, gpt2_folder
 
 
 class Situation(Folder):
@@ -103,6 +103,58 @@ class Data(Situation):
         done = self.sluice("train", "run.toml", "--data.train", '["pipe"]')
         self.refused(done, 4, "pipe", "no regular file")
         self.assertLess(time.monotonic() - start, 20)
+
+
+class Strangers(Situation):
+    """Folders that somebody else has filled."""
+
+    MAKERS = (lambda path: path.symlink_to("../victim"), os.mkfifo)
+
+    def check(self, make, name, code, *words):
+        """`run/NAME`, a link to a file outside or a FIFO, is neither followed nor waited for."""
+        self.write("victim", "mine")
+        make(self.path / "run" / name)
+        start = time.monotonic()
+        done = self.sluice("train", "run.toml", *words)
+        self.assertLess(time.monotonic() - start, 20)
+        if code == 0:
+            self.assertEqual(done.returncode, 0, done.stderr)
+        else:
+            self.refused(done, code, name)
+        self.assertEqual((self.path / "victim").read_text(), "mine", name)
+
+    def test_in_a_run_directory(self):
+        for name, code in {".sluice-lock": 6, "log.txt": 6, "plan.json": 0, "trace.json": 0,
+                           ".config.toml.partial": 6, ".plan.json.partial": 6,
+                           ".trace.json.partial": 6}.items():
+            for make in self.MAKERS:
+                (self.path / "run").mkdir()
+                self.check(make, name, code, "--run-dir", "run", "--log.trace", "1:2")
+                shutil.rmtree(self.path / "run")
+
+    def test_in_a_run_that_goes_on(self):
+        self.assertEqual(self.sluice("train", "run.toml", "--run-dir", "run").returncode, 0)
+        for name, code in {".metrics.jsonl.cut": 6, "log.txt": 6, "metrics.jsonl": 4}.items():
+            for make in self.MAKERS:
+                (self.path / "run" / name).unlink(missing_ok=True)
+                self.check(make, name, code, "--run-dir", "run", "--resume", "--train.steps", 8)
+                (self.path / "run" / name).unlink()
+
+    def test_in_the_folder_of_a_swap_file(self):
+        words = ["--place.optimizer", "storage", "--limits.storage_path", "run"]
+        for make, code in zip(self.MAKERS, (6, 2)):
+            shutil.rmtree(self.path / "run", ignore_errors=True)
+            (self.path / "run").mkdir()
+            self.check(make, "sluice-rank0.swap", code, *words)
+
+    def test_in_a_model_folder(self):
+        gpt2_folder(self.path / "hub")
+        self.write("victim", CONFIG)
+        for make, why in zip(self.MAKERS, ("symbolic link", "no regular file")):
+            make(self.path / "hub/config.toml")
+            done = self.sluice("eval", "hub", "--data", "text.txt")
+            self.refused(done, 4, "config.toml", why)
+            (self.path / "hub/config.toml").unlink()
 
 
 class Numbers(Situation):

@@ -29,9 +29,6 @@ std::int64_t elements_of(const StoredTensor& tensor) {
   return tensor.size.value / stored_width(tensor.dtype);
 }
 
-// Its tensors alone: one sequence of one token.
-Workload workload_of(const ModelShape& shape) { return make_model(shape, {}).workload(1); }
-
 // Calls act(bytes) with all of a tensor as it is to be written.
 template <typename Act>
 void for_blocks(const ExportSource& source, std::size_t index, const StoredTensor& target,
@@ -137,8 +134,8 @@ fs::path folder_named(const fs::path& out) {
 ExportSource folder_source(const fs::path& folder) {
   ExportSource source{.shape = read_model_json(folder), .companions = folder};
   const auto reader = std::make_shared<const ModelFolderReader>(folder);
-  const Workload workload = workload_of(source.shape);
-  check_folder(workload, source.shape, *reader);
+  check_folder(source.shape, *reader);
+  const Workload workload = make_model(source.shape, {}).workload(1);  // for its tensors
   std::vector<const StoredTensor*> held;
   const auto add = [&](const std::string& name, const std::vector<std::int64_t>& shape) {
     held.push_back(&reader->require(name, shape));

@@ -268,11 +268,11 @@ TrainResult train(const LoadedConfig& loaded, const TrainOptions& options) {
   }
   const TrainingData data = open_training_data(config.data, config.model.shape.vocabulary);
   resume.check(config, identity_of(data.train));
+  check_start(config.model);
   PlannedRun planned = plan_run(config, options, storage, /*may_exceed=*/false);
   if (const auto* infeasible = std::get_if<Infeasible>(&planned.result)) {
     throw_infeasible(*infeasible);
   }
-  check_start(std::get<Plan>(planned.result).workload, config.model);
   return Run(loaded, options, folder, planned, data, resume, stop).go();
 }
 

@@ -261,6 +261,7 @@ class Verifier {
 }  // namespace
 
 VerifyResult verify(const LoadedConfig& loaded, const VerifyOptions& options) {
+  check_start(loaded.config.model);
   return Verifier(loaded, options).run();
 }
 

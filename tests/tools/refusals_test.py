@@ -2,13 +2,16 @@
 # SPDX-FileCopyrightText: The Sluice developers
 """What the `sluice` command refuses: one line, the documented exit code, nothing left behind."""
 
+import json
 import os
 import resource
 import shutil
+import subprocess
+import tempfile
 import time
 import unittest
 
-from command import CONFIG, Folder, gpt2_folder
+from command import BINARY, CONFIG, Folder, gpt2_folder, sanitized
 
 
 class Refusals(Folder):
@@ -63,6 +66,34 @@ class Refusals(Folder):
         self.check(["export", "hub", "--out", "out"], 4, "model.safetensors")
         self.write("hub/config.json", "{")
         self.check(words, 4, "config.json", "not JSON")
+
+    @unittest.skipIf(sanitized(), "holds memory and time to the bounds of a plain build")
+    def test_a_hostile_config_is_refused_before_anything_is_planned(self):
+        gpt2_folder(self.path / "hub")
+        path = self.path / "hub/config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {
+            "n_layer": 4096, "n_embd": 1 << 20, "n_head": 8192}))
+        words = ["--model.path", "hub", "--data.train", '["text.txt"]', "--data.seq_len", 16,
+                 "--train.steps", 1]
+        for command in (["train", *words], ["plan", *words], ["verify", *words],
+                        ["eval", "hub", "--data", "text.txt"], ["export", "hub", "--out", "out"],
+                        ["generate", "hub"]):
+            with tempfile.TemporaryFile("w+") as said:
+                start = time.monotonic()
+                process = subprocess.Popen([BINARY, *map(str, command)], cwd=self.path,
+                                           env=self.environment(), stdout=said, stderr=said)
+                _, status, usage = os.wait4(process.pid, 0)
+                process.returncode = os.waitstatus_to_exitcode(status)
+                said.seek(0)
+                self.assertIn("config.json", said.read())
+            self.assertEqual(process.returncode, 4, command)
+            self.assertLess(time.monotonic() - start, 2, command)
+            self.assertLess(usage.ru_maxrss, 200 << 10, command)
+        gpt2_folder(self.path / "small")
+        os.remove(self.path / "small/model.safetensors")
+        done = self.sluice("plan", "--model.path", "small", "--data.seq_len", 16,
+                           "--train.steps", 1)
+        self.assertEqual(done.returncode, 0, done.stderr)
 
     def test_exports(self):
         gpt2_folder(self.path / "hub")

@@ -113,6 +113,16 @@ void RunDirectory::lock() {
   lock_->write(fmt::format("{}", ::getpid()));
 }
 
+std::vector<std::string> RunDirectory::created() const {
+  std::vector<std::string> all = {path_ / kLockFile};
+  if (first_created_.empty() || kept_) return all;
+  for (fs::path folder = path_; folder != first_created_; folder = folder.parent_path()) {
+    all.push_back(folder);
+  }
+  all.push_back(first_created_);
+  return all;
+}
+
 void RunDirectory::remove_created() noexcept {
   std::error_code ignored;
   if (lock_) fs::remove(path_ / kLockFile, ignored);

@@ -11,6 +11,8 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "engine/files/output_file.h"
 
@@ -31,6 +33,9 @@ class RunDirectory {
   // The run begins: from now on the folder stays. With kOverwrite the files of
   // the older run are removed here, so that a run refused before leaves them.
   void keep();
+
+  // The files and folders, in the order of removal, that the destructor would remove now.
+  std::vector<std::string> created() const;
 
   bool resumes() const { return resumes_; }  // kResume, and there was a run
 

@@ -90,6 +90,11 @@ class Run {
         saves_({.loaded = loaded, .plan = plan_, .folder = folder, .state = state_}) {}
 
   TrainResult go() {
+    std::vector<std::string> made = folder_.created();
+    if (hardware_.storage() != nullptr) {
+      made.insert(made.begin(), storage_folder() / swap_file_name());
+    }
+    stop_.leave_at_once(std::move(made));
     log_info(fmt::format("device: {}", hardware_.accelerator().description()));
     if (hardware_.storage() != nullptr) {
       log_info(fmt::format("storage: {}", hardware_.storage()->description()));
@@ -103,6 +108,7 @@ class Run {
     }
     saves_.check_room();
     if (options_.dry_run) return {.reason = "dry run"};
+    stop_.finish_step();
     if (stop_.asked()) {
       log_info("stopped before the first step: nothing was kept");
       return {.reason = stop_.reason(), .steps = start.step};
@@ -260,6 +266,7 @@ TrainResult train(const LoadedConfig& loaded, const TrainOptions& options) {
                        : options.resume  ? RunMode::kResume
                                          : RunMode::kFresh;
   RunDirectory folder(path, mode);
+  stop.leave_at_once(folder.created());
   Resume resume;
   if (folder.resumes()) resume = Resume(folder);
   remove_stale_swap_file(path);
@@ -273,6 +280,7 @@ TrainResult train(const LoadedConfig& loaded, const TrainOptions& options) {
   if (const auto* infeasible = std::get_if<Infeasible>(&planned.result)) {
     throw_infeasible(*infeasible);
   }
+  stop.finish_step();  // while the swap file is made
   return Run(loaded, options, folder, planned, data, resume, stop).go();
 }
 

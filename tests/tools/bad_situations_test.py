@@ -183,6 +183,21 @@ class People(Situation):
         self.assertEqual((self.path / "run/model/model.safetensors").read_bytes(), before)
         self.assertEqual(self.sluice("eval", "run").returncode, 0)
 
+    def test_a_signal_before_the_first_step_is_answered_soon_and_leaves_nothing(self):
+        before = set(self.path.iterdir())
+        for start, words in {
+                "machine:": ["--model.layers", 4000, "--model.width", 1 << 16, "--model.heads", 512],
+                "storage:": ["--model.layers", 8, "--model.width", 512, "--place.optimizer",
+                             "storage", "--limits.storage_path", "."]}.items():
+            process = self.start("train", "run.toml", "--run-dir", "runs/deep/run", *words)
+            self.wait_for(process, start)  # and what takes long begins
+            if start == "machine:":
+                time.sleep(0.5)
+            process.send_signal(signal.SIGTERM)
+            self.assertEqual(process.wait(2), 75)
+            self.assertIn("nothing was kept", process.stderr.read())
+            self.assertEqual(set(self.path.iterdir()) - {self.path / "cache"}, before)
+
     def test_closed_standard_streams_are_no_reason_to_die(self):
         def closed():
             for descriptor in (0, 1, 2):

@@ -63,7 +63,14 @@ void read_compute(MachineSection section, Machine& machine) {
   section.finish();
 }
 
-void read_kind(MachineSection& top) {
+void read_kind(MachineSection& top, const std::string& file) {
+  if (!top.has("format")) {
+    throw Error(
+        ErrorKind::kConfig,
+        fmt::format("{}: is no machine file, which has format = \"sluice-machine\": `sluice "
+                    "probe --out FILE` writes one",
+                    file));
+  }
   if (top.text("format") != "sluice-machine") {
     top.wrong("format", "\"sluice-machine\"");
   }
@@ -128,7 +135,7 @@ Machine parse_machine(const std::string& text, const std::string& file) {
                                                 error.description()));
   }
   MachineSection top(file, "", &table);
-  read_kind(top);
+  read_kind(top, file);
   Machine machine;
   machine.name = top.text("name");
   machine.provenance = top.text("provenance");

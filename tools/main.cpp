@@ -57,7 +57,7 @@ const char* name_of_code(int code) {
 
 int fail(int code, const std::string& what) {
   const std::string line =
-      fmt::format("sluice: {} (exit {}: {})\n", what, code, name_of_code(code));
+      fmt::format("sluice: {} (exit {}: {})\n", one_line(what), code, name_of_code(code));
   std::fputs(line.c_str(), stderr);  // fmt::print would throw where nobody reads it
   return code;
 }

@@ -103,6 +103,11 @@ void read_back(const fs::path& folder, const ModelFolderContent& content,
 // notes, no other format of the weights, no manifest of a checkpoint.
 void check_target(const fs::path& out, bool overwrite) {
   std::error_code ignored;
+  if (!fs::is_directory(out.parent_path(), ignored)) {
+    throw Error(ErrorKind::kIo, fmt::format("{}: there is no such folder: make it, or give another "
+                                            "--out",
+                                            out.parent_path().string()));
+  }
   const fs::file_type kind = fs::symlink_status(out, ignored).type();
   if (kind == fs::file_type::not_found) return;
   const auto refuse = [&](const std::string& what) {

@@ -4,6 +4,8 @@
 
 #include "devices/base/toml_guard.h"
 
+#include <toml++/toml.h>
+
 #include <fmt/format.h>
 #include <unistd.h>
 

@@ -2,6 +2,8 @@
 // SPDX-FileCopyrightText: The Sluice developers
 #include "devices/base/toml_guard.h"
 
+#include <toml++/toml.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <vector>

@@ -23,6 +23,7 @@ namespace fs = std::filesystem;
 
 // Without O_NONBLOCK, opening a FIFO waits for somebody to write to it.
 constexpr int kToRead = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+constexpr int kToWrite = O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW;
 
 std::atomic<FileFaults*> faults{nullptr};
 
@@ -95,7 +96,14 @@ void set_file_faults(FileFaults* asked) { faults.store(asked, std::memory_order_
 
 int open_for_writing(const fs::path& path, int flags) {
   if (fails(FileCall::kOpen, path)) return -1;
-  return ::open(path.c_str(), flags | O_WRONLY | O_CREAT | O_CLOEXEC, 0640);
+  const int descriptor = ::open(path.c_str(), flags | kToWrite, 0640);
+  struct stat status {};
+  if (descriptor < 0 || (::fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode))) {
+    return descriptor;
+  }
+  ::close(descriptor);
+  errno = ENXIO;  // as open() has it of a FIFO that nobody reads
+  return -1;
 }
 
 int open_for_reading(const fs::path& path) {

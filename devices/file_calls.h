@@ -55,6 +55,8 @@ class FileFaults {
 // files are being read or written.
 void set_file_faults(FileFaults* faults);
 
+// A regular file, made where there is none. Never waits, and writes nowhere else: of a link
+// errno is ELOOP, of a FIFO or a device ENXIO.
 int open_for_writing(const std::filesystem::path& path, int flags);
 // Never waits, as for somebody who writes to a FIFO.
 int open_for_reading(const std::filesystem::path& path);

@@ -65,7 +65,14 @@ void read_compute(MachineSection section, Machine& machine) {
   section.finish();
 }
 
-void read_kind(MachineSection& top) {
+void read_kind(MachineSection& top, const std::string& file) {
+  if (!top.has("format")) {
+    throw Error(
+        ErrorKind::kConfig,
+        fmt::format("{}: is no machine file, which has format = \"sluice-machine\": `sluice "
+                    "probe --out FILE` writes one",
+                    file));
+  }
   if (top.text("format") != "sluice-machine") {
     top.wrong("format", "\"sluice-machine\"");
   }
@@ -124,13 +131,13 @@ Machine load_machine(const std::filesystem::path& path) {
 Machine parse_machine(const std::string& text, const std::string& file) {
   toml::table table;
   try {
-    table = toml::parse(text, file);
+    table = parse_guarded_toml(text, file);
   } catch (const toml::parse_error& error) {
     throw Error(ErrorKind::kConfig, fmt::format("{} line {}: {}", file, error.source().begin.line,
                                                 error.description()));
   }
   MachineSection top(file, "", &table);
-  read_kind(top);
+  read_kind(top, file);
   Machine machine;
   machine.name = top.text("name");
   machine.provenance = top.text("provenance");

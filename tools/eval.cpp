@@ -12,6 +12,7 @@
 
 #include "devices/base/error.h"
 #include "engine/data/token_source.h"
+#include "engine/files/input_file.h"
 #include "engine/files/model_json.h"
 #include "engine/run/evaluate.h"
 #include "engine/run/saved_model.h"
@@ -33,8 +34,10 @@ struct EvalInput {
 LoadedConfig eval_config(const EvalOptions& options, bool is_folder) {
   const std::filesystem::path path = options.what;
   if (!is_folder) return load_config(path, options.flags);
-  if (std::filesystem::exists(path / "config.toml")) {
-    return load_config(path / "config.toml", options.flags);
+  if (has_entry(path, "config.toml")) {
+    const InputFile file(path, "config.toml");  // a stranger's, maybe
+    return load_config_text(file.text({1 << 20}), file.path().string(),
+                            std::filesystem::absolute(path), options.flags);
   }
   std::vector<ConfigFlag> flags = {{"model.path", model_folder_of(path).string()}};
   flags.insert(flags.end(), options.flags.begin(), options.flags.end());

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <filesystem>
 #include <new>
 #include <system_error>
@@ -55,7 +56,9 @@ const char* name_of_code(int code) {
 }
 
 int fail(int code, const std::string& what) {
-  fmt::print(stderr, "sluice: {} (exit {}: {})\n", what, code, name_of_code(code));
+  const std::string line =
+      fmt::format("sluice: {} (exit {}: {})\n", one_line(what), code, name_of_code(code));
+  std::fputs(line.c_str(), stderr);  // fmt::print would throw where nobody reads it
   return code;
 }
 

@@ -3,11 +3,13 @@
 #include "tools/output.h"
 
 #include <fmt/format.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
 #include <iostream>
 
 #include "devices/base/error.h"
@@ -30,7 +32,10 @@ void write_output(const std::string& path, std::string_view text) {
     require_writable(path);
     replace_file(path, text);
   } else {
-    OutputFile(path, OutputFile::Mode::kAppend).write(text);
+    std::ofstream device(path, std::ios::app);
+    if (!(device << text << std::flush)) {
+      throw Error(ErrorKind::kIo, with_errno(fmt::format("{}: cannot be written", path), errno));
+    }
   }
 }
 
@@ -47,10 +52,13 @@ void require_writable(const std::string& path) {
 }
 
 void flush_results() {
+  errno = 0;
   std::cout.flush();
-  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0 || !std::cout) {
+  if ((std::fflush(stdout) != 0 || std::ferror(stdout) != 0 || !std::cout) && errno != EPIPE) {
     throw Error(ErrorKind::kIo, with_errno("standard output cannot be written", errno));
   }
 }
+
+void outlive_readers() { ::signal(SIGPIPE, SIG_IGN); }
 
 }  // namespace sluice

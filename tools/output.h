@@ -17,7 +17,11 @@ void write_output(const std::string& path, std::string_view text);
 // before work that takes long. An empty `path` is fine.
 void require_writable(const std::string& path);
 
-// Error{kIo} where something printed on standard output was lost.
+// Error{kIo} where something printed on standard output was lost, unless its reader has gone
+// and had enough.
 void flush_results();
+
+// From now on a pipe whose reader has gone, as `head` and a pager do, ends nothing.
+void outlive_readers();
 
 }  // namespace sluice

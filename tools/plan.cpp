@@ -6,6 +6,7 @@
 #include "engine/files/trace.h"
 #include "engine/run/checkpoint_interval.h"
 #include "engine/run/step_log.h"
+#include "engine/run/weights.h"
 #include "offload/plan_json.h"
 #include "tools/commands.h"
 #include "tools/output.h"
@@ -22,6 +23,8 @@ int run_plan(const LoadedConfig& loaded, const PlanOptions& options) {
   const std::filesystem::path storage = loaded.config.limits.storage_path.empty()
                                             ? std::filesystem::path("runs") / loaded.name
                                             : loaded.config.limits.storage_path;
+  // Weights that are yet to be fetched can be planned for.
+  if (holds_weights(loaded.config.model.path)) check_start(loaded.config.model);
   const PlannedRun run =
       plan_run(loaded.config, {.machine = options.machine}, storage, /*may_exceed=*/true);
   if (!options.json.empty()) write_output(options.json, to_json(run.result, run.machine));

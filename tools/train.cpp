@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 
 #include "tools/commands.h"
+#include "tools/output.h"
 
 namespace sluice {
 
 int run_train(const LoadedConfig& loaded, const TrainOptions& options) {
+  outlive_readers();
   const TrainResult result = train(loaded, options);
   fmt::print("{}\n", result.reason);
   return result.exit_code();

@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 
 #include "tools/commands.h"
+#include "tools/output.h"
 
 namespace sluice {
 
 int run_verify(const LoadedConfig& loaded, const VerifyOptions& options) {
+  outlive_readers();  // and remove the swap file
   const VerifyResult result = verify(loaded, options);
   if (!result.difference.empty()) {
     fmt::print("verify: {}\n", result.difference);

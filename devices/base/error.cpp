@@ -8,18 +8,23 @@
 
 namespace sluice {
 
-namespace {
-
-// What a message quotes may hold anything: no new lines, and nothing that steers a terminal.
 std::string one_line(std::string text) {
+  constexpr std::size_t kHead = 380;  // says what and where
+  constexpr std::size_t kTail = 160;  // and what to do
+  if (text.size() > kHead + kTail) {
+    const auto inside = [&](std::size_t at) { return (text[at] & 0xC0) == 0x80; };  // a character
+    std::size_t head = kHead;
+    std::size_t tail = text.size() - kTail;
+    while (head > 0 && inside(head)) --head;
+    while (tail < text.size() && inside(tail)) ++tail;
+    text.replace(head, tail - head, " [...] ");
+  }
   for (char& c : text) {
     const auto byte = static_cast<unsigned char>(c);
     if (byte < 0x20 || byte == 0x7f) c = '?';
   }
   return text;
 }
-
-}  // namespace
 
 Error::Error(ErrorKind kind, const std::string& what)
     : std::runtime_error(one_line(what)), kind_(kind) {}

@@ -30,10 +30,13 @@ enum class ErrorKind {
   kIo,         // 6: I/O or checkpoint failure
 };
 
+// A message may quote anything: control characters, which make new lines and steer terminals,
+// become question marks, and of what is longer than a person reads the middle is left out.
+std::string one_line(std::string text);
+
 class Error : public std::runtime_error {
  public:
-  // `what` is one line for the user: what, where, the limit, what to type next. Control
-  // characters in it become question marks.
+  // `what` is one_line for the user: what, where, the limit, what to type next.
   Error(ErrorKind kind, const std::string& what);
 
   ErrorKind kind() const noexcept { return kind_; }

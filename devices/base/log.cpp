@@ -2,26 +2,18 @@
 // SPDX-FileCopyrightText: The Sluice developers
 #include "devices/base/log.h"
 
-#include <fmt/format.h>
+#include <unistd.h>
 
-#include <cerrno>
 #include <cstdio>
-#include <memory>
 #include <mutex>
-
-#include "devices/base/error.h"
 
 namespace sluice {
 namespace {
 
-struct CloseFile {
-  void operator()(std::FILE* file) const noexcept { static_cast<void>(std::fclose(file)); }
-};
-
 struct Log {
   std::mutex mutex;
   bool quiet = false;
-  std::unique_ptr<std::FILE, CloseFile> file;
+  int file = -1;
 };
 
 // Never destroyed: threads may still talk while the process ends.
@@ -30,10 +22,9 @@ Log& the_log() {
   return *log;
 }
 
-void write_line(std::FILE* file, std::string_view prefix, std::string_view line) {
-  std::fprintf(file, "%.*s%.*s\n", static_cast<int>(prefix.size()), prefix.data(),
-               static_cast<int>(line.size()), line.data());
-  std::fflush(file);
+void write_line(int descriptor, std::string_view prefix, std::string_view line) {
+  ::dprintf(descriptor, "%.*s%.*s\n", static_cast<int>(prefix.size()), prefix.data(),
+            static_cast<int>(line.size()), line.data());
 }
 
 enum class Shown { kNever, kUnlessQuiet, kAlways };
@@ -42,9 +33,9 @@ void say(std::string_view prefix, std::string_view line, Shown shown) {
   Log& log = the_log();
   const std::lock_guard lock(log.mutex);
   if (shown == Shown::kAlways || (shown == Shown::kUnlessQuiet && !log.quiet)) {
-    write_line(stderr, prefix, line);
+    write_line(STDERR_FILENO, prefix, line);
   }
-  if (log.file) write_line(log.file.get(), prefix, line);
+  if (log.file >= 0) write_line(log.file, prefix, line);
 }
 
 }  // namespace
@@ -67,16 +58,10 @@ bool is_quiet() {
   return log.quiet;
 }
 
-void set_log_file(const std::filesystem::path& path) {
+void set_log_file(int descriptor) {
   Log& log = the_log();
   const std::lock_guard lock(log.mutex);
-  log.file.reset();
-  if (path.empty()) return;
-  log.file.reset(std::fopen(path.c_str(), "ae"));
-  if (!log.file) {
-    throw Error(ErrorKind::kIo,
-                with_errno(fmt::format("cannot open log file {}", path.string()), errno));
-  }
+  log.file = descriptor;
 }
 
 }  // namespace sluice

@@ -7,7 +7,6 @@
 //
 // Threads  any; lines never mix.
 
-#include <filesystem>
 #include <string_view>
 
 namespace sluice {
@@ -24,8 +23,8 @@ void log_warn(std::string_view line);
 void set_quiet(bool quiet);
 bool is_quiet();
 
-// From now on every line is appended to `path` too; an empty path ends that.
-// Errors: kIo where the file cannot be opened.
-void set_log_file(const std::filesystem::path& path);
+// From now on every line is written to this file too, which stays the caller's; -1 ends that.
+// What cannot be written there is lost.
+void set_log_file(int descriptor);
 
 }  // namespace sluice

@@ -2,12 +2,14 @@
 // SPDX-FileCopyrightText: The Sluice developers
 #pragma once
 
-// Before every include of toml++ 3.3, which takes some of what it parses for granted: an
-// assertion that ends the process, or, with NDEBUG, undefined behaviour. With this both are a
-// toml::parse_error, whoever wrote the text. And for most characters beyond ASCII its answer
+// Before every include of toml++ 3.3, which takes some of what it parses for granted:
+// an assertion that ends the process, or, with NDEBUG, undefined behaviour. With this both are
+// a toml::parse_error, whoever wrote the text. And for most characters beyond ASCII its answer
 // to whether they are space, or belong in a key, is an unreachable end: here it is no.
 
 #include <cstdint>
+#include <string>
+#include <string_view>
 
 namespace sluice {
 [[noreturn]] void refuse_toml();
@@ -24,3 +26,18 @@ namespace sluice {
 #undef TOML_UNREACHABLE
 #define TOML_UNREACHABLE __builtin_unreachable()
 // clang-format on
+
+namespace toml {
+inline namespace v3 {
+class table;
+}  // namespace v3
+}  // namespace toml
+
+namespace sluice {
+
+// The one way to parse TOML. Tables are made and destroyed by recursion, and dotted keys nest
+// them without a limit of toml++'s: more than 1 MiB, or nested more than 64 deep, is a
+// toml::parse_error like any other.
+toml::table parse_guarded_toml(std::string_view text, const std::string& name);
+
+}  // namespace sluice

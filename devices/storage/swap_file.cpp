@@ -140,7 +140,7 @@ void SwapFile::lock() {
 void SwapFile::take_over() {
   std::int64_t generation = 1;
   struct stat status {};
-  if (fstat(descriptor_, &status) == 0 && status.st_size > 0) {
+  if (fstat(descriptor_, &status) == 0 && (status.st_size > 0 || !S_ISREG(status.st_mode))) {
     if (!is_ours(descriptor_)) {
       throw Error(ErrorKind::kConfig,
                   fmt::format("{} was not written by sluice: move it away, or {}", path_.string(),

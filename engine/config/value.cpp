@@ -45,7 +45,7 @@ ConfigValue convert(const toml::node& node, const std::string& name) {
 std::vector<ConfigEntry> parse_toml(const std::string& text, const std::string& name) {
   toml::table root;
   try {
-    root = toml::parse(text, name);
+    root = parse_guarded_toml(text, name);
   } catch (const toml::parse_error& error) {
     throw Error(ErrorKind::kConfig, fmt::format("{}:{}: not TOML: {}", name,
                                                 error.source().begin.line, error.description()));
@@ -69,7 +69,7 @@ ConfigValue parse_flag_value(const std::string& flag, const std::string& text) {
   ConfigValue out;
   out.value = text;
   try {
-    const toml::table root = toml::parse("value = " + text);
+    const toml::table root = parse_guarded_toml("value = " + text, flag);
     if (root.size() == 1) out = convert(*root.get("value"), flag);
   } catch (const toml::parse_error&) {
     // A bare word.

@@ -21,8 +21,8 @@ using Json = nlohmann::ordered_json;
 
 // The path, once the file ends with a whole line.
 const std::filesystem::path& drop_torn_line(const std::filesystem::path& path) {
-  if (!std::filesystem::exists(path)) return path;  // not there yet
-  const InputFile file(path);
+  if (!has_entry(path.parent_path(), path.filename())) return path;  // not there yet
+  const InputFile file(path.parent_path(), path.filename());
   std::int64_t end = file.size();
   for (std::byte last{}; end > 0; --end) {
     file.read(end - 1, {&last, 1});
@@ -86,12 +86,12 @@ EventField::EventField(std::string name, const std::string& value)
     : name_(std::move(name)), json_(text_of(value)) {}
 
 void cut_metrics(const std::filesystem::path& path, std::int64_t step, std::int64_t validated) {
-  if (!std::filesystem::exists(path)) return;
+  if (!has_entry(path.parent_path(), path.filename())) return;
   const std::filesystem::path partial =
       path.parent_path() / ("." + path.filename().string() + ".cut");
   OutputFile out(partial);
   std::string kept;
-  for_lines(InputFile(path), [&](const std::string& line) {
+  for_lines(InputFile(path.parent_path(), path.filename()), [&](const std::string& line) {
     if (belongs(line, step, validated)) kept += line + "\n";
     if (kept.size() < (1 << 16)) return;
     out.write(kept);

@@ -73,6 +73,12 @@ class ModelFolderWriter {
   std::unique_ptr<SafetensorsWriter> weights_;
 };
 
+// Whether a reader finds weights there, sound or not.
+bool holds_weights(const std::filesystem::path& folder);
+
+// Whether a writer makes or copies a file of this name.
+bool is_model_file(const std::string& name);
+
 // The biases of a gpt2 that has none: transformers wants them, as zeros.
 std::vector<TensorHeader> missing_biases(const ModelShape& shape, DType dtype);
 

@@ -16,6 +16,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* kWhole = "model.safetensors";
+constexpr const char* kIndex = "model.safetensors.index.json";
 constexpr Bytes kLargestIndex{100'000'000};
 constexpr std::size_t kMostFiles = 500;  // they stay open
 
@@ -34,11 +36,15 @@ bool is_constant(std::string_view name) {
 
 }  // namespace
 
+bool holds_weights(const fs::path& folder) {
+  return has_entry(folder, kWhole) || has_entry(folder, kIndex);
+}
+
 ModelFolderReader::ModelFolderReader(const fs::path& folder) : folder_(folder) {
-  if (has_entry(folder, "model.safetensors")) {
-    add_file("model.safetensors");
-  } else if (has_entry(folder, "model.safetensors.index.json")) {
-    add_shards("model.safetensors.index.json");
+  if (has_entry(folder, kWhole)) {
+    add_file(kWhole);
+  } else if (has_entry(folder, kIndex)) {
+    add_shards(kIndex);
   } else {
     refuse(folder, "holds no model.safetensors and no model.safetensors.index.json");
   }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdio>
 #include <numeric>
 
 #include "devices/base/error.h"
@@ -42,11 +43,26 @@ void copy_companions(const fs::path& from, const fs::path& to) {
   }
 }
 
+std::string shard_name(std::size_t index, std::size_t count) {
+  return fmt::format("model-{:05}-of-{:05}.safetensors", index, count);
+}
+
 std::string dtype_of(const ModelFolderContent& content) {
   return content.tensors.empty() ? "F32" : content.tensors.front().dtype;
 }
 
 }  // namespace
+
+bool is_model_file(const std::string& name) {
+  if (name == "config.json" || name == "model.safetensors" ||
+      name == "model.safetensors.index.json" || std::ranges::count(kCompanions, name) > 0) {
+    return true;
+  }
+  std::size_t index = 0;
+  std::size_t count = 0;
+  return std::sscanf(name.c_str(), "model-%5zu-of-%5zu", &index, &count) == 2 &&
+         name == shard_name(index, count);
+}
 
 std::vector<TensorHeader> missing_biases(const ModelShape& shape, DType dtype) {
   std::vector<TensorHeader> out;
@@ -117,9 +133,7 @@ void ModelFolderWriter::plan_shards(const ModelFolderContent& content) {
   }
   if (shards_.empty()) shards_.emplace_back();
   for (std::size_t i = 0; i < shards_.size(); ++i) {
-    shards_[i].name = shards_.size() == 1
-                          ? "model.safetensors"
-                          : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards_.size());
+    shards_[i].name = shards_.size() == 1 ? "model.safetensors" : shard_name(i + 1, shards_.size());
   }
 }
 

@@ -49,7 +49,10 @@ void rename_or_fail(const fs::path& from, const fs::path& to) {
 
 OutputFile::OutputFile(const fs::path& path, Mode mode)
     : path_(path), descriptor_(open_for_writing(path, mode == Mode::kAppend ? O_APPEND : O_TRUNC)) {
-  if (descriptor_ < 0) fail(path_, "cannot be written");
+  if (descriptor_ >= 0) return;
+  const bool elsewhere = errno == ELOOP || errno == ENXIO;
+  fail(path_, elsewhere ? "is a link or no regular file, and not written: move it away"
+                        : "cannot be written");
 }
 
 OutputFile::~OutputFile() { ::close(descriptor_); }

@@ -4,7 +4,8 @@
 
 // Files that either appear whole or not at all.
 //
-// Errors   Error{kIo} with path and errno text; on a full disk, with what is free there.
+// Errors   Error{kIo} with path and errno text; on a full disk, with what is free there; where
+//          a link, a FIFO or a device has the name of a file.
 
 #include <cstddef>
 #include <filesystem>
@@ -37,6 +38,8 @@ class OutputFile {
 
   // Returns when all that was written would survive a power cut.
   void sync();
+
+  int descriptor() const { return descriptor_; }
 
  private:
   template <typename Write>

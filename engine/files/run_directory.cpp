@@ -2,7 +2,6 @@
 // SPDX-FileCopyrightText: The Sluice developers
 #include "engine/files/run_directory.h"
 
-#include <fcntl.h>
 #include <fmt/core.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -14,6 +13,7 @@
 #include <string>
 
 #include "devices/base/error.h"
+#include "engine/files/input_file.h"
 
 namespace sluice {
 namespace {
@@ -28,20 +28,18 @@ constexpr std::array kRunFiles = {"config.toml", "plan.json",   "metrics.jsonl",
 // A request left in an empty folder is no run.
 constexpr std::array kRunSigns = {"config.toml", "metrics.jsonl", "checkpoints", "model"};
 
-[[noreturn]] void fail(const fs::path& path, const char* what) {
-  throw Error(ErrorKind::kIo, with_errno(path.string() + ": " + what, errno));
-}
-
 bool holds_run(const fs::path& folder) {
   return std::any_of(kRunSigns.begin(), kRunSigns.end(),
                      [&](const char* name) { return fs::exists(folder / name); });
 }
 
-// The process that wrote itself into a locked file, for the message.
-std::string owner_of(int descriptor) {
-  std::array<char, 32> text{};
-  const ssize_t length = ::pread(descriptor, text.data(), text.size(), 0);
-  return length > 0 ? std::string(text.data(), static_cast<std::size_t>(length)) : "unknown";
+// The process that wrote itself into the lock, for the message.
+std::string owner_of(const fs::path& folder) {
+  try {
+    return InputFile(folder, kLockFile).text({32});
+  } catch (const Error&) {
+    return "unknown";  // it has just ended
+  }
 }
 
 }  // namespace
@@ -93,42 +91,42 @@ void RunDirectory::refuse_open_to_all() const {
 }
 
 void RunDirectory::lock() {
-  const fs::path file = path_ / kLockFile;
-  while (lock_ < 0) {
-    const int descriptor = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (descriptor < 0) fail(file, "cannot be written");
-    if (::flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
-      const int error = errno;
-      const std::string owner = owner_of(descriptor);
-      ::close(descriptor);
-      errno = error;
-      if (error != EWOULDBLOCK) fail(file, "cannot be locked");
+  const fs::path path = path_ / kLockFile;
+  while (!lock_) {
+    auto file = std::make_unique<OutputFile>(path, OutputFile::Mode::kAppend);
+    if (::flock(file->descriptor(), LOCK_EX | LOCK_NB) != 0) {
+      if (errno != EWOULDBLOCK) {
+        throw Error(ErrorKind::kIo, with_errno(path.string() + ": cannot be locked", errno));
+      }
       first_created_.clear();  // the other's by now
       throw Error(ErrorKind::kConfig,
                   fmt::format("{}: in use by process {}; --run-dir names another folder",
-                              path_.string(), owner));
+                              path_.string(), owner_of(path_)));
     }
     // The owner may have removed the file between our open and our lock.
     struct stat status {};
-    if (::fstat(descriptor, &status) == 0 && status.st_nlink > 0) {
-      lock_ = descriptor;
-    } else {
-      ::close(descriptor);
-    }
+    if (::fstat(file->descriptor(), &status) == 0 && status.st_nlink > 0) lock_ = std::move(file);
   }
-  const std::string pid = fmt::format("{}", ::getpid());
-  if (::ftruncate(lock_, 0) != 0 || ::pwrite(lock_, pid.data(), pid.size(), 0) < 0) {
-    fail(file, "cannot be written");
+  if (::ftruncate(lock_->descriptor(), 0) != 0) {
+    throw Error(ErrorKind::kIo, with_errno(path.string() + ": cannot be written", errno));
   }
+  lock_->write(fmt::format("{}", ::getpid()));
+}
+
+std::vector<std::string> RunDirectory::created() const {
+  std::vector<std::string> all = {path_ / kLockFile};
+  if (first_created_.empty() || kept_) return all;
+  for (fs::path folder = path_; folder != first_created_; folder = folder.parent_path()) {
+    all.push_back(folder);
+  }
+  all.push_back(first_created_);
+  return all;
 }
 
 void RunDirectory::remove_created() noexcept {
   std::error_code ignored;
-  if (lock_ >= 0) {
-    fs::remove(path_ / kLockFile, ignored);
-    ::close(lock_);
-    lock_ = -1;
-  }
+  if (lock_) fs::remove(path_ / kLockFile, ignored);
+  lock_.reset();
   if (!kept_ && !first_created_.empty()) fs::remove_all(first_created_, ignored);
 }
 

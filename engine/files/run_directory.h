@@ -10,7 +10,11 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <string_view>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/files/output_file.h"
 
 namespace sluice {
 
@@ -29,6 +33,9 @@ class RunDirectory {
   // The run begins: from now on the folder stays. With kOverwrite the files of
   // the older run are removed here, so that a run refused before leaves them.
   void keep();
+
+  // The files and folders, in the order of removal, that the destructor would remove now.
+  std::vector<std::string> created() const;
 
   bool resumes() const { return resumes_; }  // kResume, and there was a run
 
@@ -56,7 +63,7 @@ class RunDirectory {
   std::filesystem::path path_;
   RunMode mode_;
   std::filesystem::path first_created_;  // the outermost folder that was missing
-  int lock_ = -1;
+  std::unique_ptr<OutputFile> lock_;
   bool resumes_ = false;
   bool kept_ = false;
 };

@@ -6,13 +6,14 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <memory>
 
 #include "devices/base/bf16.h"
 #include "devices/base/error.h"
 #include "devices/base/format.h"
+#include "devices/file_calls.h"
 #include "devices/storage/file_system.h"
-#include "engine/files/input_file.h"
 #include "engine/files/model_json.h"
 #include "engine/model/model.h"
 #include "engine/run/weights.h"
@@ -27,9 +28,6 @@ constexpr std::int64_t kBlock = 256 << 10;  // elements at a time
 std::int64_t elements_of(const StoredTensor& tensor) {
   return tensor.size.value / stored_width(tensor.dtype);
 }
-
-// Its tensors alone: one sequence of one token.
-Workload workload_of(const ModelShape& shape) { return make_model(shape, {}).workload(1); }
 
 // Calls act(bytes) with all of a tensor as it is to be written.
 template <typename Act>
@@ -101,21 +99,34 @@ void read_back(const fs::path& folder, const ModelFolderContent& content,
   }
 }
 
-// An older folder is replaced whole, so it must be one that an export made.
+// An older folder is replaced whole, so there must be nothing in it but what an export makes: no
+// notes, no other format of the weights, no manifest of a checkpoint.
 void check_target(const fs::path& out, bool overwrite) {
   std::error_code ignored;
-  if (!fs::exists(fs::symlink_status(out, ignored))) return;
-  if (!overwrite) {
-    throw Error(ErrorKind::kConfig, fmt::format("{}: is there already; --overwrite replaces it, or "
-                                                "give another --out",
-                                                out.string()));
+  if (!fs::is_directory(out.parent_path(), ignored)) {
+    throw Error(ErrorKind::kIo, fmt::format("{}: there is no such folder: make it, or give another "
+                                            "--out",
+                                            out.parent_path().string()));
   }
-  const bool is_folder = fs::is_directory(fs::symlink_status(out, ignored));
-  if (is_folder && (fs::is_empty(out, ignored) || has_entry(out, "config.json"))) return;
-  throw Error(ErrorKind::kConfig,
-              fmt::format("{}: is no model folder (config.json), so it is not replaced: give "
-                          "another --out",
-                          out.string()));
+  const fs::file_type kind = fs::symlink_status(out, ignored).type();
+  if (kind == fs::file_type::not_found) return;
+  const auto refuse = [&](const std::string& what) {
+    throw Error(ErrorKind::kConfig, fmt::format("{}: {}give another --out", out.string(), what));
+  };
+  if (!overwrite) refuse("is there already; --overwrite replaces it, or ");
+  if (kind != fs::file_type::directory) refuse("is no folder, so it is not replaced: ");
+  std::vector<std::string> names;
+  if (list_names(out, names) != 0) {
+    throw Error(ErrorKind::kIo, with_errno(out.string() + ": cannot be listed", errno));
+  }
+  std::ranges::sort(names);
+  for (const std::string& name : names) {
+    if (is_model_file(name) && fs::is_regular_file(fs::symlink_status(out / name, ignored))) {
+      continue;
+    }
+    refuse(fmt::format("holds {}, which no export made, so it is not replaced: move that away, or ",
+                       printable(name)));
+  }
 }
 
 fs::path folder_named(const fs::path& out) {
@@ -128,8 +139,8 @@ fs::path folder_named(const fs::path& out) {
 ExportSource folder_source(const fs::path& folder) {
   ExportSource source{.shape = read_model_json(folder), .companions = folder};
   const auto reader = std::make_shared<const ModelFolderReader>(folder);
-  const Workload workload = workload_of(source.shape);
-  check_folder(workload, source.shape, *reader);
+  check_folder(source.shape, *reader);
+  const Workload workload = make_model(source.shape, {}).workload(1);  // for its tensors
   std::vector<const StoredTensor*> held;
   const auto add = [&](const std::string& name, const std::vector<std::int64_t>& shape) {
     held.push_back(&reader->require(name, shape));

@@ -95,8 +95,9 @@ PlannedRun plan_run(const RunConfig& config, const TrainOptions& options,
 
 void throw_infeasible(const Infeasible& infeasible) {
   std::string remedies;
+  int left = 3;  // `plan` shows all
   for (const Remedy& remedy : infeasible.remedies) {
-    if (remedy.missing.value > 0) continue;
+    if (remedy.missing.value > 0 || left-- <= 0) continue;
     remedies += fmt::format("{}{} (at most {} a step)", remedies.empty() ? "" : ", or ",
                             remedy.change, format_seconds(Seconds{remedy.step_seconds}));
   }

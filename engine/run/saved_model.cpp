@@ -81,12 +81,12 @@ OpenDevice SavedModel::lay_out(const DeviceChoice& device, std::int64_t sequence
 SavedModel::SavedModel(const std::filesystem::path& folder, DType dtype, std::int64_t sequences,
                        std::int64_t length, const std::string& device)
     : shape_(read_model_json(folder)), dtype_(dtype) {
+  check_folder(shape_, ModelFolderReader(folder));
   OpenDevice open = lay_out(choose_device(device), sequences, length);
   if (device == "auto" && extent_[index_of(Tier::kDevice)] > open.accelerator->capacity()) {
     open = lay_out(choose_device("host"), sequences, length);
   }
   const Pass largest = build(sequences, length, ForwardOutput::kLogits);
-  check_folder(largest.workload, shape_, ModelFolderReader(folder));  // before memory is taken
   hardware_ = std::make_unique<Hardware>(
       std::move(open),
       HardwareOptions{.extent = extent_, .threads = effective_limits().cpu.threads});

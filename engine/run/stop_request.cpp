@@ -8,6 +8,7 @@
 #include <array>
 #include <atomic>
 #include <string_view>
+#include <utility>
 
 #include "devices/accelerator.h"
 
@@ -23,11 +24,26 @@ std::atomic<int> asked_signals{0};
 std::atomic<double> interrupted_at{0};  // by the first SIGINT; 0: there was none
 std::array<struct sigaction, kSignals.size()> before{};
 
+std::atomic<const std::vector<std::string>*> all_that_is_made{nullptr};
+
+void say(std::string_view line) {
+  static_cast<void>(!::write(STDERR_FILENO, line.data(), line.size()));
+}
+
+// Calls that a handler may make, alone.
+void leave_if_nothing_is_lost() {
+  const std::vector<std::string>* made = all_that_is_made.load();
+  if (made == nullptr) return;
+  for (const std::string& path : *made) {
+    if (::unlink(path.c_str()) != 0) static_cast<void>(::rmdir(path.c_str()));
+  }
+  say("\nstopped before the first step: nothing was kept\n");
+  _exit(75);
+}
+
 void on_signal(int signal) {
   const int earlier = asked_signals.fetch_add(1);
-  const auto say = [](std::string_view line) {
-    static_cast<void>(!::write(STDERR_FILENO, line.data(), line.size()));
-  };
+  leave_if_nothing_is_lost();
   if (earlier == 0) {
     say(signal == SIGINT ? "\nstopping after this step, and saving; Ctrl-C again ends at once\n"
                          : "\nstopping after this step, and saving\n");
@@ -59,8 +75,16 @@ StopRequest::StopRequest(std::optional<Seconds> limit) {
 }
 
 StopRequest::~StopRequest() {
+  finish_step();
   for (std::size_t i = 0; i < kSignals.size(); ++i) sigaction(kSignals[i], &before[i], nullptr);
 }
+
+void StopRequest::leave_at_once(std::vector<std::string> made) {
+  all_that_is_made = &made_.emplace_back(std::move(made));
+  if (asked_signals.load() > 0) leave_if_nothing_is_lost();
+}
+
+void StopRequest::finish_step() { all_that_is_made = nullptr; }
 
 bool StopRequest::late() const {
   return end_ && steady_seconds() + Seconds{reserve_.load()} >= *end_;

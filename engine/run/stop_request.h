@@ -4,12 +4,15 @@
 
 // While it lives, SIGINT, SIGTERM, SIGUSR1 and SIGHUP ask for an end after the step, as does
 // a deadline. A second SIGINT, 0.3 s or more after the first, ends the process at once (130),
-// with every finished file intact; a second signal of another kind changes nothing.
+// with every finished file intact; a second signal of another kind changes nothing. While there
+// is nothing to save, the first one ends the process (75).
 // One at a time in a process.
 
 #include <atomic>
+#include <deque>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "devices/base/units.h"
 
@@ -23,6 +26,12 @@ class StopRequest {
   StopRequest(const StopRequest&) = delete;
   StopRequest& operator=(const StopRequest&) = delete;
 
+  // As long as no step has begun: a signal, one that came before too, removes these files and
+  // empty folders, in this order, and ends the process; planning and loading take long.
+  void leave_at_once(std::vector<std::string> made);
+  // From now on there is something to save.
+  void finish_step();
+
   bool asked() const;
   std::string reason() const;  // "signal" or "deadline"; empty: nobody asked
 
@@ -32,7 +41,8 @@ class StopRequest {
  private:
   bool late() const;
 
-  std::optional<Seconds> end_;  // on the clock of steady_seconds()
+  std::deque<std::vector<std::string>> made_;  // a handler in another thread may still read one
+  std::optional<Seconds> end_;                 // on the clock of steady_seconds()
   std::atomic<double> reserve_{0};
 };
 

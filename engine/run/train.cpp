@@ -55,10 +55,15 @@ StorageBackend backend_of(IoChoice io) {
 // Lines for people go to the file too, while it lives.
 class LogFile {
  public:
-  explicit LogFile(const std::filesystem::path& path) { set_log_file(path); }
-  ~LogFile() { set_log_file({}); }
+  explicit LogFile(const std::filesystem::path& path) : file_(path, OutputFile::Mode::kAppend) {
+    set_log_file(file_.descriptor());
+  }
+  ~LogFile() { set_log_file(-1); }
   LogFile(const LogFile&) = delete;
   LogFile& operator=(const LogFile&) = delete;
+
+ private:
+  OutputFile file_;
 };
 
 // A run that was planned and whose data is open.
@@ -85,6 +90,11 @@ class Run {
         saves_({.loaded = loaded, .plan = plan_, .folder = folder, .state = state_}) {}
 
   TrainResult go() {
+    std::vector<std::string> made = folder_.created();
+    if (hardware_.storage() != nullptr) {
+      made.insert(made.begin(), storage_folder() / swap_file_name());
+    }
+    stop_.leave_at_once(std::move(made));
     log_info(fmt::format("device: {}", hardware_.accelerator().description()));
     if (hardware_.storage() != nullptr) {
       log_info(fmt::format("storage: {}", hardware_.storage()->description()));
@@ -98,6 +108,7 @@ class Run {
     }
     saves_.check_room();
     if (options_.dry_run) return {.reason = "dry run"};
+    stop_.finish_step();
     if (stop_.asked()) {
       log_info("stopped before the first step: nothing was kept");
       return {.reason = stop_.reason(), .steps = start.step};
@@ -255,6 +266,7 @@ TrainResult train(const LoadedConfig& loaded, const TrainOptions& options) {
                        : options.resume  ? RunMode::kResume
                                          : RunMode::kFresh;
   RunDirectory folder(path, mode);
+  stop.leave_at_once(folder.created());
   Resume resume;
   if (folder.resumes()) resume = Resume(folder);
   remove_stale_swap_file(path);
@@ -263,11 +275,12 @@ TrainResult train(const LoadedConfig& loaded, const TrainOptions& options) {
   }
   const TrainingData data = open_training_data(config.data, config.model.shape.vocabulary);
   resume.check(config, identity_of(data.train));
+  check_start(config.model);
   PlannedRun planned = plan_run(config, options, storage, /*may_exceed=*/false);
   if (const auto* infeasible = std::get_if<Infeasible>(&planned.result)) {
     throw_infeasible(*infeasible);
   }
-  check_start(std::get<Plan>(planned.result).workload, config.model);
+  stop.finish_step();  // while the swap file is made
   return Run(loaded, options, folder, planned, data, resume, stop).go();
 }
 

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <optional>
 #include <thread>
@@ -241,7 +242,9 @@ class Verifier {
       if (bytes.value > 0) moved += fmt::format(" {} {}", name_of(lane), format_bytes(bytes));
     }
     fmt::print("{:3}  {:016x}  {} |{}\n", row, outcome.digests.back(), text_of(trial), moved);
-    std::fflush(stdout);
+    if (std::fflush(stdout) != 0) {
+      throw Error(ErrorKind::kIo, with_errno("standard output cannot be written", errno));
+    }
   }
 
   const RunConfig& config_;
@@ -262,6 +265,7 @@ class Verifier {
 }  // namespace
 
 VerifyResult verify(const LoadedConfig& loaded, const VerifyOptions& options) {
+  check_start(loaded.config.model);
   return Verifier(loaded, options).run();
 }
 

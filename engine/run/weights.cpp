@@ -11,6 +11,7 @@
 #include "devices/base/log.h"
 #include "engine/files/model_json.h"
 #include "engine/model/initial_values.h"
+#include "engine/model/model.h"
 #include "offload/tensor_range.h"
 
 namespace sluice {
@@ -33,8 +34,8 @@ std::filesystem::path companions_of(const ModelChoice& model) {
 
 }  // namespace
 
-void check_folder(const Workload& workload, const ModelShape& shape,
-                  const ModelFolderReader& reader) {
+void check_folder(const ModelShape& shape, const ModelFolderReader& reader) {
+  const Workload workload = make_model(shape, {}).workload(1);  // for its tensors
   std::vector<std::string> names;
   for (const FlatParameter& flat : workload.flats) {
     for (const TensorSpec& tensor : flat.tensors) {
@@ -51,7 +52,7 @@ void check_folder(const Workload& workload, const ModelShape& shape,
 void load_folder(const Workload& workload, const ModelShape& shape,
                  const std::filesystem::path& folder, StateAccess& state) {
   const ModelFolderReader reader(folder);
-  check_folder(workload, shape, reader);
+  check_folder(shape, reader);
   for (std::size_t f = 0; f < workload.flats.size(); ++f) {
     const FlatParameter& flat = workload.flats[f];
     // Straight from the file into the block that goes to its tier.
@@ -68,7 +69,7 @@ void load_folder(const Workload& workload, const ModelShape& shape,
   }
 }
 
-void check_start(const Workload& workload, const ModelChoice& model) {
+void check_start(const ModelChoice& model) {
   if (model.path.empty()) return;
   const std::string dropout = dropout_in(model.path);
   if (!dropout.empty()) {
@@ -76,7 +77,7 @@ void check_start(const Workload& workload, const ModelChoice& model) {
                          (model.path / "config.json").string(), dropout));
   }
   if (model.init == ModelStart::kRandom) return;
-  check_folder(workload, model.shape, ModelFolderReader(model.path));
+  check_folder(model.shape, ModelFolderReader(model.path));
 }
 
 void load_start(const Workload& workload, const ModelChoice& model, std::uint64_t seed,

@@ -13,23 +13,23 @@
 
 namespace sluice {
 
-// What is known of a start before memory is taken for it: check_folder of model.path,
-// and a line where its dropout is left out. Errors: kData of the model folder.
-void check_start(const Workload& workload, const ModelChoice& model);
+// What is known of a start before anything is planned for it, which takes long for the model
+// that a hostile config.json may describe: check_folder of model.path, and a line where its
+// dropout is left out. Errors: kData of the model folder.
+void check_start(const ModelChoice& model);
 
 // The start of a run: the weights of model.path, or random ones from `seed`.
 // Errors: kData of the model folder.
 void load_start(const Workload& workload, const ModelChoice& model, std::uint64_t seed,
                 StateAccess& state);
 
-// The weights of a model folder. Errors: kData.
+// The weights of a model folder that check_folder accepts. Errors: kData.
 void load_folder(const Workload& workload, const ModelShape& shape,
                  const std::filesystem::path& folder, StateAccess& state);
 
 // That the folder holds every tensor of the model in its shape, and no others. Reads no
 // weights. Errors: kData.
-void check_folder(const Workload& workload, const ModelShape& shape,
-                  const ModelFolderReader& reader);
+void check_folder(const ModelShape& shape, const ModelFolderReader& reader);
 
 // Writes a Hugging Face folder at `target`, whole or not at all, in the compute
 // type. What came with model.path beside the weights goes along. Errors: kIo; an older

@@ -12,7 +12,7 @@ import subprocess
 import time
 import unittest
 
-from command import BINARY, Folder
+from command import BINARY, CONFIG, Folder, gpt2_folder
 
 
 class Situation(Folder):
@@ -105,6 +105,58 @@ class Data(Situation):
         self.assertLess(time.monotonic() - start, 20)
 
 
+class Strangers(Situation):
+    """Folders that somebody else has filled."""
+
+    MAKERS = (lambda path: path.symlink_to("../victim"), os.mkfifo)
+
+    def check(self, make, name, code, *words):
+        """`run/NAME`, a link to a file outside or a FIFO, is neither followed nor waited for."""
+        self.write("victim", "mine")
+        make(self.path / "run" / name)
+        start = time.monotonic()
+        done = self.sluice("train", "run.toml", *words)
+        self.assertLess(time.monotonic() - start, 20)
+        if code == 0:
+            self.assertEqual(done.returncode, 0, done.stderr)
+        else:
+            self.refused(done, code, name)
+        self.assertEqual((self.path / "victim").read_text(), "mine", name)
+
+    def test_in_a_run_directory(self):
+        for name, code in {".sluice-lock": 6, "log.txt": 6, "plan.json": 0, "trace.json": 0,
+                           ".config.toml.partial": 6, ".plan.json.partial": 6,
+                           ".trace.json.partial": 6}.items():
+            for make in self.MAKERS:
+                (self.path / "run").mkdir()
+                self.check(make, name, code, "--run-dir", "run", "--log.trace", "1:2")
+                shutil.rmtree(self.path / "run")
+
+    def test_in_a_run_that_goes_on(self):
+        self.assertEqual(self.sluice("train", "run.toml", "--run-dir", "run").returncode, 0)
+        for name, code in {".metrics.jsonl.cut": 6, "log.txt": 6, "metrics.jsonl": 4}.items():
+            for make in self.MAKERS:
+                (self.path / "run" / name).unlink(missing_ok=True)
+                self.check(make, name, code, "--run-dir", "run", "--resume", "--train.steps", 8)
+                (self.path / "run" / name).unlink()
+
+    def test_in_the_folder_of_a_swap_file(self):
+        words = ["--place.optimizer", "storage", "--limits.storage_path", "run"]
+        for make, code in zip(self.MAKERS, (6, 2)):
+            shutil.rmtree(self.path / "run", ignore_errors=True)
+            (self.path / "run").mkdir()
+            self.check(make, "sluice-rank0.swap", code, *words)
+
+    def test_in_a_model_folder(self):
+        gpt2_folder(self.path / "hub")
+        self.write("victim", CONFIG)
+        for make, why in zip(self.MAKERS, ("symbolic link", "no regular file")):
+            make(self.path / "hub/config.toml")
+            done = self.sluice("eval", "hub", "--data", "text.txt")
+            self.refused(done, 4, "config.toml", why)
+            (self.path / "hub/config.toml").unlink()
+
+
 class Numbers(Situation):
     def test_that_no_run_can_have(self):
         for words in (["--schedule.warmup_steps", 2**63 - 1], ["--train.epochs", "1e300"],
@@ -131,6 +183,21 @@ class People(Situation):
         self.assertEqual((self.path / "run/model/model.safetensors").read_bytes(), before)
         self.assertEqual(self.sluice("eval", "run").returncode, 0)
 
+    def test_a_signal_before_the_first_step_is_answered_soon_and_leaves_nothing(self):
+        before = set(self.path.iterdir())
+        for start, words in {
+                "machine:": ["--model.layers", 4000, "--model.width", 1 << 16, "--model.heads", 512],
+                "storage:": ["--model.layers", 8, "--model.width", 512, "--place.optimizer",
+                             "storage", "--limits.storage_path", "."]}.items():
+            process = self.start("train", "run.toml", "--run-dir", "runs/deep/run", *words)
+            self.wait_for(process, start)  # and what takes long begins
+            if start == "machine:":
+                time.sleep(0.5)
+            process.send_signal(signal.SIGTERM)
+            self.assertEqual(process.wait(2), 75)
+            self.assertIn("nothing was kept", process.stderr.read())
+            self.assertEqual(set(self.path.iterdir()) - {self.path / "cache"}, before)
+
     def test_closed_standard_streams_are_no_reason_to_die(self):
         def closed():
             for descriptor in (0, 1, 2):
@@ -140,6 +207,26 @@ class People(Situation):
                               preexec_fn=closed) as process:
             self.assertEqual(process.wait(100), 0)
         self.assertTrue((self.path / "runs/run/model/config.json").exists())
+
+    def until_it_talks(self, *words):
+        """The exit code of a command whose reader leaves after its first line."""
+        with subprocess.Popen([BINARY, *map(str, words)], cwd=self.path, env=self.environment(),
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+            process.stdout.readline()
+            process.stdout.close()
+            return process.wait(100)
+
+    def test_a_pager_that_is_left_ends_no_training(self):
+        words = ["train", "run.toml", "--run-dir", "run", "--place.optimizer", "storage"]
+        self.assertEqual(self.until_it_talks(*words, "--train.steps", 50), 0)
+        self.assertEqual(len(self.steps("run")), 50)
+        self.assertIn("step 50", (self.path / "run/log.txt").read_text())
+        self.assertTrue((self.path / "run/model/config.json").exists())
+        self.assertEqual(self.until_it_talks(*words, "--resume", "--train.steps", 60,
+                                             "--data.seq_len", 16), 2)
+        # What it shows is all that it is for.
+        self.assertEqual(self.until_it_talks("verify", "run.toml", "--steps", 2), 6)
+        self.assertEqual(list(self.path.glob("*.swap")), [])
 
     def test_plan_flags_beside_a_plan_are_not_ignored(self):
         self.assertEqual(self.sluice("plan", "run.toml", "--json", "plan.json").returncode, 0)

@@ -25,12 +25,12 @@ class Nobody(Folder):
         if self.as_nobody("--version").returncode != 0:
             self.skipTest("nobody may not run the command where it was built")
 
-    def as_nobody(self, *words):
+    def as_nobody(self, *words, umask=0o077):
         environment = dict(self.environment(), HF_TOKEN=SECRET, AWS_SECRET_ACCESS_KEY=SECRET)
         return subprocess.run(
             ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", BINARY,
              *map(str, words)], cwd=self.path, env=environment, capture_output=True, text=True,
-            timeout=100, umask=0o077, check=False)
+            timeout=100, umask=umask, check=False)
 
     def test_a_run_belongs_to_its_user_alone_and_holds_no_secret(self):
         done = self.as_nobody("train", "run.toml", "--place.optimizer", "storage")
@@ -43,6 +43,25 @@ class Nobody(Folder):
             self.assertEqual((status.st_uid, stat.S_IMODE(status.st_mode) & 0o077), (NOBODY, 0), path)
             if path.is_file():
                 self.assertNotIn(SECRET.encode(), path.read_bytes(), path)
+
+    def test_a_file_of_a_run_is_nobody_elses_to_read_whatever_the_umask(self):
+        words = ["train", "run.toml", "--place.optimizer", "storage"]
+        self.assertEqual(self.as_nobody(*words, umask=0o022).returncode, 0)
+        with subprocess.Popen(["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}",
+                               "--clear-groups", BINARY, *words, "--overwrite", "--train.steps",
+                               "100000"], cwd=self.path, env=self.environment(), umask=0o022,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+            for line in process.stderr:
+                if line.startswith(b"step 2"):
+                    break
+            # While it runs, there are the lock and the swap file too.
+            files = [path for path in (self.path / "runs").rglob("*") if path.is_file()]
+            modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in files}
+            process.terminate()
+            process.communicate()
+        self.assertLessEqual({".sluice-lock", "log.txt", "sluice-rank0.swap"}, modes.keys())
+        for name, mode in modes.items():
+            self.assertEqual(mode & 0o037, 0, f"{name}: {mode:o}")
 
     def test_a_run_directory_that_all_may_write_is_refused(self):
         (self.path / "open").mkdir()

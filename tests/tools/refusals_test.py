@@ -2,13 +2,16 @@
 # SPDX-FileCopyrightText: The Sluice developers
 """What the `sluice` command refuses: one line, the documented exit code, nothing left behind."""
 
+import json
 import os
 import resource
 import shutil
+import subprocess
+import tempfile
 import time
 import unittest
 
-from command import CONFIG, Folder, gpt2_folder
+from command import BINARY, CONFIG, Folder, gpt2_folder, sanitized
 
 
 class Refusals(Folder):
@@ -67,17 +70,65 @@ class Refusals(Folder):
         self.write("hub/config.json", "{")
         self.check(words, 4, "config.json", "not JSON")
 
+    @unittest.skipIf(sanitized(), "holds memory and time to the bounds of a plain build")
+    def test_a_hostile_config_is_refused_before_anything_is_planned(self):
+        gpt2_folder(self.path / "hub")
+        path = self.path / "hub/config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {
+            "n_layer": 4096, "n_embd": 1 << 20, "n_head": 8192}))
+        words = ["--model.path", "hub", "--data.train", '["text.txt"]', "--data.seq_len", 16,
+                 "--train.steps", 1]
+        for command in (["train", *words], ["plan", *words], ["verify", *words],
+                        ["eval", "hub", "--data", "text.txt"], ["export", "hub", "--out", "out"],
+                        ["generate", "hub"]):
+            with tempfile.TemporaryFile("w+") as said:
+                start = time.monotonic()
+                process = subprocess.Popen([BINARY, *map(str, command)], cwd=self.path,
+                                           env=self.environment(), stdout=said, stderr=said)
+                _, status, usage = os.wait4(process.pid, 0)
+                process.returncode = os.waitstatus_to_exitcode(status)
+                said.seek(0)
+                self.assertIn("config.json", said.read())
+            self.assertEqual(process.returncode, 4, command)
+            self.assertLess(time.monotonic() - start, 2, command)
+            self.assertLess(usage.ru_maxrss, 200 << 10, command)
+        gpt2_folder(self.path / "small")
+        os.remove(self.path / "small/model.safetensors")
+        done = self.sluice("plan", "--model.path", "small", "--data.seq_len", 16,
+                           "--train.steps", 1)
+        self.assertEqual(done.returncode, 0, done.stderr)
+
     def test_exports(self):
         gpt2_folder(self.path / "hub")
         self.check(["export", "hub", "--out", "hub"], 2, "hub", "--overwrite")
-        (self.path / "mine").mkdir()
-        self.write("mine/letter.txt", "dear")
-        self.check(["export", "hub", "--out", "mine", "--overwrite"], 2, "mine", "no model folder")
+        (self.path / "link").symlink_to("hub")
+        self.check(["export", "hub", "--out", "link", "--overwrite"], 2, "link", "no folder")
         self.check(["export", "hub", "--out", "nowhere/out"], 6, "nowhere")
         self.check(["export", "hub", "--out", "out", "--dtype", "fp8"], 2, "--dtype fp8")
         self.check(["export", "hub"], 2, "--out")
         (self.path / "hub" / "merges.txt").symlink_to(self.path / "text.txt")
         self.check(["export", "hub", "--out", "out"], 4, "merges.txt", "symbolic link")
+
+    def test_an_export_replaces_nothing_but_an_export(self):
+        gpt2_folder(self.path / "hub")
+        words = ["export", "hub", "--overwrite", "--max-shard-size", "4kB", "--out"]
+        for _ in range(2):
+            done = self.sluice(*words, "out")
+            self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.sluice("train", "run.toml").returncode, 0)
+        self.check([*words, "runs/run/checkpoints/step-6"], 2, "holds config.toml", "--out")
+        for name in ("README.md", "pytorch_model.bin", "src/thesis.txt", ".git/HEAD",
+                     "model-final.safetensors", "model-1-of-2.safetensors",
+                     "tokenizer.json/notes.txt"):
+            folder = self.path / "mine"
+            shutil.copytree(self.path / "out", folder)
+            path = folder / name
+            (folder / name.split("/")[0]).unlink(missing_ok=True)
+            path.parent.mkdir(exist_ok=True)
+            path.write_text("years of work")
+            self.check([*words, "mine"], 2, "mine", f"holds {name.split('/')[0]},", "--out")
+            self.assertEqual(path.read_text(), "years of work")
+            shutil.rmtree(folder)
 
     def test_storage(self):
         # Before planning: storage that is RAM has no room for anything.

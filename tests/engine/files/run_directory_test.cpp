@@ -3,6 +3,7 @@
 #include "engine/files/run_directory.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -88,6 +89,22 @@ TEST(RunDirectory, ADeadProcessHoldsNothing) {
   ASSERT_EQ(::waitpid(child, &status, 0), child);
   EXPECT_TRUE(std::filesystem::exists(folder / "a/.sluice-lock"));
   EXPECT_NO_THROW(RunDirectory(folder / "a", RunMode::kFresh));
+}
+
+TEST(RunDirectory, LocksThroughNoLinkAndWaitsForNoFifo) {
+  const ScratchFolder folder;
+  folder.write("victim", "mine");
+  std::filesystem::create_directory(folder / "a");
+  std::filesystem::create_symlink("../victim", folder / "a/.sluice-lock");
+  const auto refused = [&] {
+    expect_error(ErrorKind::kIo, {"a/.sluice-lock", "is a link or no regular file"},
+                 [&] { RunDirectory(folder / "a", RunMode::kFresh); });
+  };
+  refused();
+  EXPECT_EQ(text_of(folder / "victim"), "mine");
+  std::filesystem::remove(folder / "a/.sluice-lock");
+  ASSERT_EQ(::mkfifo((folder / "a/.sluice-lock").c_str(), 0600), 0);
+  refused();
 }
 
 TEST(RunDirectory, AnswersEachRequestOnce) {

@@ -20,7 +20,7 @@ CheckpointSaver::CheckpointSaver(const Workload& workload, SaverOptions options)
       layout_(checkpoint_layout(workload)),
       logged_(options_.newest),
       newest_(options_.newest),
-      known_{.sound = {}, .unsound = options_.unsound} {}
+      unsound_(options_.unsound) {}
 
 CheckpointSaver::~CheckpointSaver() {
   if (committing_.joinable()) committing_.join();
@@ -128,9 +128,8 @@ void CheckpointSaver::commit() {
   writer_.reset();
   if (saved.failure.empty()) {
     try {
-      known_.unsound.erase(step_);  // written again
-      known_.sound.insert(step_);
-      saved.not_pruned = prune_checkpoints(options_.folder, options_.keep, step_, known_);
+      unsound_.erase(step_);  // written again
+      saved.not_pruned = prune_checkpoints(options_.folder, options_.keep, step_, unsound_);
     } catch (const std::exception& error) {
       saved.not_pruned = error.what();
     }

@@ -3,7 +3,8 @@
 #pragma once
 
 // The run's sink of states: decides which steps are saved, writes one checkpoint at a time
-// while training goes on, and commits it (syncs, manifest, name) on a thread of its own. A
+// while training goes on, and commits it (syncs, manifest, name) on a thread of its own, which
+// then reads the older ones that stay and removes the others. A
 // checkpoint that fails costs itself: the older ones stay, training goes on, the next one
 // that is due is tried.
 //
@@ -120,7 +121,7 @@ class CheckpointSaver final : public StateSink {
   std::unique_ptr<CheckpointWriter> writer_;
   std::string failure_;
   Seconds started_{};
-  KnownCheckpoints known_;
+  std::set<std::int64_t> unsound_;
   std::thread committing_;
 };
 

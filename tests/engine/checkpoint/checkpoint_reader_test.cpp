@@ -118,12 +118,6 @@ class Damage {
   fs::path good_, other_;
 };
 
-void write_at(const fs::path& path, std::int64_t at, const std::string& bytes) {
-  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
-  file.seekp(at);
-  file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-}
-
 TEST(CheckpointReader, EveryFlippedBitIsSeenAndItsFileNamed) {
   Damage damage(1);
   for (int i = 0; i < times(500, 10'000); ++i) {

@@ -127,7 +127,7 @@ fs::path folder_named(const fs::path& out) {
 
 ExportSource folder_source(const fs::path& folder) {
   ExportSource source{.shape = read_model_json(folder), .companions = folder};
-  const auto reader = std::make_shared<const ModelFolderReader>(folder);
+  const auto reader = std::make_shared<const ModelFolderReader>(open_weights(folder));
   const Workload workload = workload_of(source.shape);
   check_folder(workload, source.shape, *reader);
   std::vector<const StoredTensor*> held;

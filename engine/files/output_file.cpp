@@ -126,16 +126,24 @@ void replace_folder(const fs::path& from, const fs::path& to) {
   const fs::path parent = parent_of(to);
   const fs::path old = parent / ("." + to.filename().string() + ".old");
   remove_path(old);
-  if (exchange_paths(from, to) == 0) {
-    rename_or_fail(from, old);  // `from` is the older one now
-  } else {
-    // Nothing there yet, or a file system without exchange: then, for a moment,
-    // the older one has only its other name.
-    if (fs::exists(to)) rename_or_fail(to, old);
-    rename_or_fail(from, to);
+  // Nothing there yet, or a file system without exchange: then, for a moment, the older one has
+  // only its other name.
+  const bool exchanged = exchange_paths(from, to) == 0;
+  try {
+    if (!exchanged && fs::exists(to)) rename_or_fail(to, old);
+    if (!exchanged) rename_or_fail(from, to);
+    sync_folder(parent);
+  } catch (...) {
+    // Back to how it was: nobody may find later what is told to have failed.
+    if (exchanged) {
+      exchange_paths(from, to);
+    } else {
+      rename_path(to, from);  // fails where `from` still is there
+      rename_path(old, to);
+    }
+    throw;
   }
-  sync_folder(parent);
-  remove_tree(old);
+  remove_tree(exchanged ? from : old);
 }
 
 }  // namespace sluice

@@ -59,7 +59,7 @@ void replace_file(const std::filesystem::path& path, std::string_view text);
 void put_in_place(const std::filesystem::path& from, const std::filesystem::path& to);
 
 // Puts the folder `from` in the place of `to` (same parent), durably; what stood
-// there is removed.
+// there is removed. After an error both have their old names again.
 void replace_folder(const std::filesystem::path& from, const std::filesystem::path& to);
 
 // A file, or a folder with all that is in it.

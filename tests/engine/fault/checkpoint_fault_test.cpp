@@ -83,7 +83,7 @@ TEST_P(EveryPoint, ADriveErrorOrAFullDiskAtAnyCallCostsThatCheckpointAlone) {
   const KilledRun run(3, 2);
   const int points = for_every_point([&](int at) {
     run.clear();
-    FaultAt faults("/checkpoints/", at, {.error = at % 2 == 0 ? EIO : ENOSPC});
+    FaultAt faults("/checkpoints", at, {.error = at % 2 == 0 ? EIO : ENOSPC});
     const int status = in_child([&] {
       const auto code_of = [&] {
         try {

@@ -97,9 +97,10 @@ void CheckpointSaver::digest(std::int64_t step, std::uint64_t value) {
   commit_when_known();
 }
 
-void CheckpointSaver::logged(std::int64_t step) {
+void CheckpointSaver::logged(std::int64_t step, bool written) {
   const std::lock_guard lock(mutex_);
   logged_ = step;
+  logged_all_ = written;
   if (phase_ == Phase::kSaving) commit_when_known();
 }
 
@@ -108,6 +109,9 @@ void CheckpointSaver::commit_when_known() {
   if (!ended_ || !run_ || logged_ < step_) return;
   if (options_.digests && !run_->digest && !digest_) return;
   if (digest_) run_->digest = digest_;
+  if (failure_.empty() && !logged_all_) {
+    failure_ = options_.metrics.string() + ": lines wait for room on the disk";
+  }
   phase_ = Phase::kCommitting;
   committing_ = std::thread([this] { commit(); });
 }

@@ -34,8 +34,10 @@ std::string what_is_free(const fs::path& folder) {
   return fmt::format("; {} are free there, make room", format_bytes(free_space(folder)));
 }
 
+bool is_full(int error) { return error == ENOSPC || error == EDQUOT; }
+
 [[noreturn]] void fail(const fs::path& path, const char* what) {
-  const bool full = errno == ENOSPC || errno == EDQUOT;
+  const bool full = is_full(errno);
   std::string message = with_errno(path.string() + ": " + what, errno);
   if (full) message += what_is_free(parent_of(path));
   throw Error(ErrorKind::kIo, message);
@@ -85,6 +87,17 @@ void OutputFile::reserve(Bytes size) {
 
 void OutputFile::write(std::string_view text) {
   write(std::as_bytes(std::span(text.data(), text.size())));
+}
+
+std::string_view OutputFile::write_what_fits(std::string_view text) {
+  while (!text.empty()) {
+    const std::int64_t done =
+        write_some(descriptor_, path_, std::as_bytes(std::span(text.data(), text.size())));
+    if (done == 0 || (done < 0 && is_full(errno))) break;
+    if (done < 0) fail(path_, "cannot be written");
+    text.remove_prefix(static_cast<std::size_t>(done));
+  }
+  return text;
 }
 
 void OutputFile::sync() {

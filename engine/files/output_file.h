@@ -29,6 +29,9 @@ class OutputFile {
   void write(std::span<const std::byte> bytes);
   void write(std::string_view text);
 
+  // As much of `text` as the disk has room for. Returns what is left: all is well if nothing.
+  [[nodiscard]] std::string_view write_what_fits(std::string_view text);
+
   // At an offset, whatever was written where; not with kAppend.
   void write_at(Bytes offset, std::span<const std::byte> bytes);
 

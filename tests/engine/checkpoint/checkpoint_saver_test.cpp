@@ -10,7 +10,7 @@ namespace {
 SavedCheckpoint save(CheckpointSaver& saver, SmallState& state, std::int64_t step) {
   RunState run;
   run.step = step;
-  saver.logged(step);
+  saver.logged(step, true);
   saver.save_at_rest(run, state.state());
   const std::vector<SavedCheckpoint> ended = saver.take_finished();
   EXPECT_EQ(ended.size(), 1U);
@@ -27,7 +27,7 @@ SavedCheckpoint saved_slowly(CheckpointSaver& saver, SmallState& state) {
   run.step = 10;
   saver.reported(run);
   saver.completed(10, Seconds{0.06});
-  saver.logged(10);
+  saver.logged(10, true);
   saver.wait();
   const std::vector<SavedCheckpoint> ended = saver.take_finished();
   EXPECT_EQ(ended.size(), 1U);

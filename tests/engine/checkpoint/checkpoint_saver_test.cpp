@@ -66,6 +66,23 @@ TEST(CheckpointSaver, AnIntervalThatWasAskedForStays) {
   EXPECT_TRUE(run.saver.wants(30));
 }
 
+// The lines of a run that went on from it would have a gap.
+TEST(CheckpointSaver, WithoutItsLinesInTheFileACheckpointFails) {
+  const ScratchFolder folder(folder_in_memory());
+  SmallState state;
+  state.fill(1);
+  CheckpointSaver saver(state.workload(), {.folder = folder.path(), .metrics = "metrics.jsonl"});
+  saver.logged(1, false);
+  RunState run;
+  run.step = 1;
+  saver.save_at_rest(run, state.state());
+  const std::vector<SavedCheckpoint> ended = saver.take_finished();
+  ASSERT_EQ(ended.size(), 1U);
+  EXPECT_NE(ended.front().failure.find("metrics.jsonl"), std::string::npos);
+  EXPECT_EQ(saver.newest(), 0);
+  EXPECT_TRUE(folder.names().empty());
+}
+
 // Of its own checkpoints, too, a run believes none that it has not read again.
 TEST(CheckpointSaver, AnOlderCheckpointStaysWhileANewerOneIsDamaged) {
   const ScratchFolder folder(folder_in_memory());

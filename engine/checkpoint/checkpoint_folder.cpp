@@ -40,6 +40,15 @@ bool looks_whole(const fs::path& checkpoint) {
   }
 }
 
+void remove_at_once(const fs::path& checkpoint) {
+  const fs::path old = checkpoint.parent_path() / ("." + checkpoint.filename().string() + ".old");
+  remove_path(old);
+  if (rename_path(checkpoint, old) != 0) {
+    throw Error(ErrorKind::kIo, with_errno(checkpoint.string() + ": cannot be removed", errno));
+  }
+  remove_path(old);
+}
+
 }  // namespace
 
 std::string checkpoint_name(std::int64_t step) { return fmt::format("{}{}", kPrefix, step); }
@@ -83,33 +92,26 @@ void remove_leftovers(const fs::path& folder) {
 }
 
 std::string prune_checkpoints(const fs::path& folder, std::int64_t keep, std::int64_t newest,
-                              KnownCheckpoints& known) {
+                              std::set<std::int64_t>& unsound) {
+  std::vector<FoundCheckpoint> counted = find_checkpoints(folder);
+  std::erase_if(counted, [&](const FoundCheckpoint& checkpoint) {
+    return checkpoint.step > newest || unsound.count(checkpoint.step) > 0;
+  });
   std::int64_t left = std::max<std::int64_t>(keep, 2);
+  if (std::ssize(counted) <= left) return {};
   std::string damage;
-  for (const FoundCheckpoint& checkpoint : find_checkpoints(folder)) {
-    if (checkpoint.step > newest || known.unsound.count(checkpoint.step) > 0) continue;
-    if (left > 0 && known.sound.count(checkpoint.step) == 0) {
-      try {
-        CheckpointReader(checkpoint.path).verify();
-      } catch (const Error& error) {
-        known.unsound.insert(checkpoint.step);
-        damage = error.what();
-        continue;
-      }
-      known.sound.insert(checkpoint.step);
-    }
-    if (left > 0) {
-      --left;
+  for (const FoundCheckpoint& checkpoint : counted) {
+    if (left == 0) {
+      remove_at_once(checkpoint.path);
       continue;
     }
-    known.sound.erase(checkpoint.step);
-    const fs::path old = folder / ("." + checkpoint.path.filename().string() + ".old");
-    remove_path(old);
-    if (rename_path(checkpoint.path, old) != 0) {
-      throw Error(ErrorKind::kIo,
-                  with_errno(checkpoint.path.string() + ": cannot be removed", errno));
+    try {
+      if (checkpoint.step != newest) CheckpointReader(checkpoint.path).verify();
+      --left;
+    } catch (const Error& error) {
+      unsound.insert(checkpoint.step);
+      damage = error.what();
     }
-    remove_path(old);
   }
   return damage;
 }

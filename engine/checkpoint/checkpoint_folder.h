@@ -33,18 +33,14 @@ std::vector<FoundCheckpoint> find_checkpoints(const std::filesystem::path& folde
 // What killed runs left. Errors: kIo.
 void remove_leftovers(const std::filesystem::path& folder);
 
-// What is known of checkpoints' bytes, by step.
-struct KnownCheckpoints {
-  std::set<std::int64_t> sound;
-  std::set<std::int64_t> unsound;
-};
-
-// Removes all but the newest `keep`, and never the last two, of those that are sound: what is
-// not known is read to its last byte, and then is. Steps behind `newest` and unsound ones do
-// not count and are not touched. Each vanishes at once: it loses its name before its files.
-// Returns what is wrong with one that was found unsound, or nothing. Errors: kIo.
+// Removes all but the newest `keep`, and never the last two, of those that are sound. `newest`
+// has just been written; before an older one goes, all others that stay are read to their last
+// byte, each time: a drive damages what was sound. Steps behind `newest` and those in `unsound`
+// do not count and are not touched; what is found damaged joins them. Each vanishes at once: it
+// loses its name before its files.
+// Returns what is wrong with one that was found damaged, or nothing. Errors: kIo.
 std::string prune_checkpoints(const std::filesystem::path& folder, std::int64_t keep,
-                              std::int64_t newest, KnownCheckpoints& known);
+                              std::int64_t newest, std::set<std::int64_t>& unsound);
 
 // Of a run directory's checkpoints/: the newest with a good manifest; for MODEL arguments.
 std::optional<std::filesystem::path> newest_checkpoint(const std::filesystem::path& folder);

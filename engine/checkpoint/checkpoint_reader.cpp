@@ -179,7 +179,10 @@ void CheckpointReader::load(const Workload& workload, StateAccess& state) const 
 }
 
 void CheckpointReader::verify() const {
-  for (const StatePart part : kSavedParts) verify(part);
+  for (const StatePart part : kSavedParts) {
+    InputFile(folder_, std::string(file_of(part))).drop_cached();
+    verify(part);
+  }
 }
 
 void CheckpointReader::verify(StatePart part) const {

@@ -32,7 +32,8 @@ class CheckpointReader {
 
   // Sums every chunk of one part. What load() does, without a model.
   void verify(StatePart part) const;
-  void verify() const;  // all parts
+  // All parts, as the drive has them now.
+  void verify() const;
 
  private:
   class Chunks;

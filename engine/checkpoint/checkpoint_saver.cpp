@@ -20,7 +20,7 @@ CheckpointSaver::CheckpointSaver(const Workload& workload, SaverOptions options)
       layout_(checkpoint_layout(workload)),
       logged_(options_.newest),
       newest_(options_.newest),
-      known_{.sound = {}, .unsound = options_.unsound} {}
+      unsound_(options_.unsound) {}
 
 CheckpointSaver::~CheckpointSaver() {
   if (committing_.joinable()) committing_.join();
@@ -97,9 +97,10 @@ void CheckpointSaver::digest(std::int64_t step, std::uint64_t value) {
   commit_when_known();
 }
 
-void CheckpointSaver::logged(std::int64_t step) {
+void CheckpointSaver::logged(std::int64_t step, bool written) {
   const std::lock_guard lock(mutex_);
   logged_ = step;
+  logged_all_ = written;
   if (phase_ == Phase::kSaving) commit_when_known();
 }
 
@@ -108,6 +109,9 @@ void CheckpointSaver::commit_when_known() {
   if (!ended_ || !run_ || logged_ < step_) return;
   if (options_.digests && !run_->digest && !digest_) return;
   if (digest_) run_->digest = digest_;
+  if (failure_.empty() && !logged_all_) {
+    failure_ = options_.metrics.string() + ": lines wait for room on the disk";
+  }
   phase_ = Phase::kCommitting;
   committing_ = std::thread([this] { commit(); });
 }
@@ -128,9 +132,8 @@ void CheckpointSaver::commit() {
   writer_.reset();
   if (saved.failure.empty()) {
     try {
-      known_.unsound.erase(step_);  // written again
-      known_.sound.insert(step_);
-      saved.not_pruned = prune_checkpoints(options_.folder, options_.keep, step_, known_);
+      unsound_.erase(step_);  // written again
+      saved.not_pruned = prune_checkpoints(options_.folder, options_.keep, step_, unsound_);
     } catch (const std::exception& error) {
       saved.not_pruned = error.what();
     }

@@ -3,7 +3,8 @@
 #pragma once
 
 // The run's sink of states: decides which steps are saved, writes one checkpoint at a time
-// while training goes on, and commits it (syncs, manifest, name) on a thread of its own. A
+// while training goes on, and commits it (syncs, manifest, name) on a thread of its own, which
+// then reads the older ones that stay and removes the others. A
 // checkpoint that fails costs itself: the older ones stay, training goes on, the next one
 // that is due is tried.
 //
@@ -70,9 +71,10 @@ class CheckpointSaver final : public StateSink {
   // A step's numbers, and its digest, as they become known.
   void reported(const RunState& run);
   void digest(std::int64_t step, std::uint64_t value);
-  // Everything up to `step` stands in metrics.jsonl. A checkpoint waits for it too: the lines
-  // of a run that goes on from it have no gap.
-  void logged(std::int64_t step);
+  // Everything up to `step` stands in metrics.jsonl, or a full disk has no room for it. A
+  // checkpoint waits for it, and without it is none: the lines of a run that goes on from it
+  // have no gap.
+  void logged(std::int64_t step, bool written);
   // How long a step took; for the pause.
   void completed(std::int64_t step, Seconds time);
 
@@ -109,6 +111,7 @@ class CheckpointSaver final : public StateSink {
   std::int64_t late_ = 0;       // that count when this one began
   bool ended_ = false;
   std::int64_t logged_ = 0;
+  bool logged_all_ = true;
   std::optional<RunState> run_;
   std::optional<std::uint64_t> digest_;
   std::int64_t newest_;
@@ -120,7 +123,7 @@ class CheckpointSaver final : public StateSink {
   std::unique_ptr<CheckpointWriter> writer_;
   std::string failure_;
   Seconds started_{};
-  KnownCheckpoints known_;
+  std::set<std::int64_t> unsound_;
   std::thread committing_;
 };
 

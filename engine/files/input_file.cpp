@@ -2,6 +2,7 @@
 // SPDX-FileCopyrightText: The Sluice developers
 #include "engine/files/input_file.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -91,6 +92,11 @@ void InputFile::read(std::int64_t offset, std::span<std::byte> into) const {
     offset += got;
     into = into.subspan(static_cast<std::size_t>(got));
   }
+}
+
+void InputFile::drop_cached() const {
+  // Advice, so nothing depends on it: where it is not taken, memory is read.
+  ::posix_fadvise(descriptor_, 0, 0, POSIX_FADV_DONTNEED);
 }
 
 std::string InputFile::text(Bytes most) const {

@@ -39,6 +39,9 @@ class InputFile {
   // Fills all of `into` from byte `offset`.
   void read(std::int64_t offset, std::span<std::byte> into) const;
 
+  // What is read from here on comes from the drive, and not from memory that holds it still.
+  void drop_cached() const;
+
   // The whole file; one longer than `most` is refused.
   std::string text(Bytes most) const;
 

@@ -12,6 +12,8 @@
 #include <span>
 
 #include "devices/base/error.h"
+#include "devices/base/format.h"
+#include "devices/base/log.h"
 #include "engine/files/input_file.h"
 
 namespace sluice {
@@ -63,9 +65,6 @@ std::string text_of(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-// One write per line: a reader, or a crash, sees whole lines.
-void write_line(OutputFile& file, const Json& json) { file.write(text_of(json) + "\n"); }
-
 // Whether a line was written by step `step` or before. One without a step is kept; one that
 // is no JSON object, as a crash leaves it, is not.
 bool belongs(const std::string& line, std::int64_t step, std::int64_t validated) {
@@ -103,7 +102,7 @@ void cut_metrics(const std::filesystem::path& path, std::int64_t step, std::int6
 }
 
 MetricsWriter::MetricsWriter(const std::filesystem::path& path)
-    : file_(drop_torn_line(path), OutputFile::Mode::kAppend) {}
+    : path_(path), file_(drop_torn_line(path), OutputFile::Mode::kAppend) {}
 
 void MetricsWriter::step(const StepMetrics& metrics) {
   Json json = Json::object();  // not of null: see offload/plan_json.cpp
@@ -121,13 +120,12 @@ void MetricsWriter::step(const StepMetrics& metrics) {
   }
   if (metrics.digest) json["digest"] = fmt::format("{:016x}", *metrics.digest);
   if (metrics.skipped) json["skipped"] = *metrics.skipped;
-  write_line(file_, json);
+  write_line(text_of(json));
 }
 
 void MetricsWriter::evaluation(const EvaluationMetrics& metrics) {
-  write_line(file_, Json{{"step", metrics.step},
-                         {"val_loss", metrics.loss},
-                         {"val_tokens", metrics.tokens.value}});
+  write_line(text_of(Json{
+      {"step", metrics.step}, {"val_loss", metrics.loss}, {"val_tokens", metrics.tokens.value}}));
 }
 
 void MetricsWriter::event(const std::string& name, const EventFields& fields) {
@@ -135,7 +133,28 @@ void MetricsWriter::event(const std::string& name, const EventFields& fields) {
   for (const EventField& field : fields) {
     line += fmt::format(",{}:{}", text_of(field.name()), field.json());
   }
-  file_.write(line + "}\n");
+  write_line(line + "}");
+}
+
+// One write per line: a reader, or a crash, sees whole lines.
+void MetricsWriter::write_line(const std::string& json) {
+  waiting_ += json + "\n";
+  flush();
+}
+
+void MetricsWriter::flush() {
+  constexpr std::size_t kMostWaiting = 16 << 20;
+  waiting_.erase(0, waiting_.size() - file_.write_what_fits(waiting_).size());
+  if (waiting_.size() > kMostWaiting) {
+    throw Error(ErrorKind::kIo, fmt::format("{}: the disk is full, {} of lines wait for room",
+                                            path_.string(), format_bytes({std::ssize(waiting_)})));
+  }
+  if (waiting_.empty() || warned_) return;
+  warned_ = true;
+  log_warn(
+      fmt::format("{}: the disk is full, make room: training goes on, and lines wait in "
+                  "memory until then",
+                  path_.string()));
 }
 
 }  // namespace sluice

@@ -71,8 +71,11 @@ using EventFields = std::vector<EventField>;
 // Errors   Error{kIo}.
 void cut_metrics(const std::filesystem::path& path, std::int64_t step, std::int64_t validated);
 
+// On a full disk lines wait in memory for room, which a warning says once; they go into the
+// file, in order, with the first line that finds some.
+//
 // Threads  one at a time.
-// Errors   Error{kIo}.
+// Errors   Error{kIo}; also where more than 16 MiB of lines wait.
 class MetricsWriter {
  public:
   // Goes on behind what is there; a line that a crash cut short is dropped.
@@ -84,8 +87,16 @@ class MetricsWriter {
   // event("checkpoint", {{"step", 100}, {"path", "..."}}).
   void event(const std::string& name, const EventFields& fields);
 
+  void flush();  // tries to write what waits
+  bool all_written() const { return waiting_.empty(); }
+
  private:
+  void write_line(const std::string& json);
+
+  std::filesystem::path path_;
   OutputFile file_;
+  std::string waiting_;
+  bool warned_ = false;
 };
 
 }  // namespace sluice

@@ -213,7 +213,8 @@ ModelShape read_llama(const Json& json, const Fields& fields, const std::string&
   shape.layers = fields.size("num_hidden_layers", 0, kMostLayers);
   shape.width = fields.size("hidden_size");
   shape.heads = fields.size("num_attention_heads");
-  shape.kv_heads = fields.size("num_key_value_heads", type == "llama" ? shape.heads : no_key);
+  const bool of_heads = type == "llama" || json.contains("num_key_value_heads");  // then as null
+  shape.kv_heads = fields.size("num_key_value_heads", of_heads ? shape.heads : no_key);
   if (!fields.has("head_dim") && shape.width % shape.heads != 0) {
     fields.refuse("hidden_size is no multiple of num_attention_heads");
   }
@@ -259,6 +260,11 @@ ModelShape parse_model_json(const std::string& text, const std::string& name) {
   for (const char* other :
        {"quantization_config", "num_local_experts", "num_experts", "n_routed_experts"}) {
     if (fields.has(other)) fields.refuse(fmt::format("{} is not supported", other));
+  }
+  if (fields.has("auto_map")) {
+    fields.refuse(
+        "auto_map names code of the model's own, which is not run here; if model_type says all "
+        "there is to it, remove auto_map");
   }
   const auto type = fields.get<std::string>("model_type", "");
   if (type == "gpt2") return read_gpt2(fields);

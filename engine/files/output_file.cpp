@@ -34,8 +34,10 @@ std::string what_is_free(const fs::path& folder) {
   return fmt::format("; {} are free there, make room", format_bytes(free_space(folder)));
 }
 
+bool is_full(int error) { return error == ENOSPC || error == EDQUOT; }
+
 [[noreturn]] void fail(const fs::path& path, const char* what) {
-  const bool full = errno == ENOSPC || errno == EDQUOT;
+  const bool full = is_full(errno);
   std::string message = with_errno(path.string() + ": " + what, errno);
   if (full) message += what_is_free(parent_of(path));
   throw Error(ErrorKind::kIo, message);
@@ -90,6 +92,17 @@ void OutputFile::write(std::string_view text) {
   write(std::as_bytes(std::span(text.data(), text.size())));
 }
 
+std::string_view OutputFile::write_what_fits(std::string_view text) {
+  while (!text.empty()) {
+    const std::int64_t done =
+        write_some(descriptor_, path_, std::as_bytes(std::span(text.data(), text.size())));
+    if (done == 0 || (done < 0 && is_full(errno))) break;
+    if (done < 0) fail(path_, "cannot be written");
+    text.remove_prefix(static_cast<std::size_t>(done));
+  }
+  return text;
+}
+
 void OutputFile::sync() {
   if (sync_file(descriptor_, path_) != 0) fail(path_, "cannot be synced");
 }
@@ -129,16 +142,24 @@ void replace_folder(const fs::path& from, const fs::path& to) {
   const fs::path parent = parent_of(to);
   const fs::path old = parent / ("." + to.filename().string() + ".old");
   remove_path(old);
-  if (exchange_paths(from, to) == 0) {
-    rename_or_fail(from, old);  // `from` is the older one now
-  } else {
-    // Nothing there yet, or a file system without exchange: then, for a moment,
-    // the older one has only its other name.
-    if (fs::exists(to)) rename_or_fail(to, old);
-    rename_or_fail(from, to);
+  // Nothing there yet, or a file system without exchange: then, for a moment, the older one has
+  // only its other name.
+  const bool exchanged = exchange_paths(from, to) == 0;
+  try {
+    if (!exchanged && fs::exists(to)) rename_or_fail(to, old);
+    if (!exchanged) rename_or_fail(from, to);
+    sync_folder(parent);
+  } catch (...) {
+    // Back to how it was: nobody may find later what is told to have failed.
+    if (exchanged) {
+      exchange_paths(from, to);
+    } else {
+      rename_path(to, from);  // fails where `from` still is there
+      rename_path(old, to);
+    }
+    throw;
   }
-  sync_folder(parent);
-  remove_tree(old);
+  remove_tree(exchanged ? from : old);
 }
 
 }  // namespace sluice

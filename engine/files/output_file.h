@@ -30,6 +30,9 @@ class OutputFile {
   void write(std::span<const std::byte> bytes);
   void write(std::string_view text);
 
+  // As much of `text` as the disk has room for. Returns what is left: all is well if nothing.
+  [[nodiscard]] std::string_view write_what_fits(std::string_view text);
+
   // At an offset, whatever was written where; not with kAppend.
   void write_at(Bytes offset, std::span<const std::byte> bytes);
 
@@ -62,7 +65,7 @@ void replace_file(const std::filesystem::path& path, std::string_view text);
 void put_in_place(const std::filesystem::path& from, const std::filesystem::path& to);
 
 // Puts the folder `from` in the place of `to` (same parent), durably; what stood
-// there is removed.
+// there is removed. After an error both have their old names again.
 void replace_folder(const std::filesystem::path& from, const std::filesystem::path& to);
 
 // A file, or a folder with all that is in it.

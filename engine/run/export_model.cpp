@@ -138,7 +138,7 @@ fs::path folder_named(const fs::path& out) {
 
 ExportSource folder_source(const fs::path& folder) {
   ExportSource source{.shape = read_model_json(folder), .companions = folder};
-  const auto reader = std::make_shared<const ModelFolderReader>(folder);
+  const auto reader = std::make_shared<const ModelFolderReader>(open_weights(folder));
   check_folder(source.shape, *reader);
   const Workload workload = make_model(source.shape, {}).workload(1);  // for its tensors
   std::vector<const StoredTensor*> held;

@@ -21,7 +21,8 @@ namespace sluice {
 // Every key of a config with its value.
 std::map<std::string, std::string> values_of(const RunConfig& config);
 
-// Tokens and stretches of the training stream, in the same time however long it is.
+// Tokens and stretches of the training stream, in the same time however long it is: a change of
+// the same length between the stretches is not seen.
 DataIdentity identity_of(const TokenRange& tokens);
 
 class Resume {

@@ -11,7 +11,6 @@
 #include "devices/registry.h"
 #include "devices/topology.h"
 #include "engine/checkpoint/checkpoint_folder.h"
-#include "engine/checkpoint/checkpoint_reader.h"
 #include "engine/files/model_json.h"
 #include "engine/model/model.h"
 #include "engine/run/weights.h"
@@ -91,9 +90,6 @@ SavedModel::SavedModel(const std::filesystem::path& folder, DType dtype, std::in
       std::move(open),
       HardwareOptions{.extent = extent_, .threads = effective_limits().cpu.threads});
   StateAccess state(largest.workload, largest.program, hardware_->resources());
-  if (std::filesystem::exists(folder / "manifest.json")) {
-    CheckpointReader(folder).verify(StatePart::kMaster);
-  }
   load_folder(largest.workload, shape_, folder, state);
 }
 

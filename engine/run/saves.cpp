@@ -92,11 +92,17 @@ void Saves::on_request(const RunState& run, MetricsWriter& metrics, StepLog& log
 
 void Saves::at_end(const RunState& run, StepLog& log) {
   const std::string failure = run.step > 0 ? write_checkpoint(run, log) : std::string{};
-  write_model();
+  std::string model = parts_.folder.model().string() + " is there";
+  try {
+    write_model();
+  } catch (const Error& error) {
+    if (failure.empty() || error.kind() != ErrorKind::kIo) throw;
+    model = error.what();
+  }
   if (failure.empty()) return;
   throw Error(ErrorKind::kIo,
-              fmt::format("the last checkpoint, of step {}, could not be written: {}; {} is there",
-                          run.step, failure, parts_.folder.model().string()));
+              fmt::format("the last checkpoint, of step {}, could not be written: {}; {}", run.step,
+                          failure, model));
 }
 
 Seconds Saves::time_at_end() const {

@@ -129,6 +129,7 @@ void StepLog::flush() {
 void StepLog::drained() {
   const std::lock_guard lock(mutex_);
   flush();
+  metrics_.flush();
 }
 
 void StepLog::show(const StepMetrics& m) {

@@ -42,8 +42,9 @@ class StepLog {
   void reported(const StepResult& result);
   void digest(std::int64_t step, std::uint64_t value);
   void completed(std::int64_t step, const Timeline& timeline);
-  void drained();                                    // writes what waited for a digest
-  std::int64_t written() const { return written_; }  // the last step in metrics.jsonl
+  void drained();                                              // writes what waited
+  std::int64_t written() const { return written_; }            // the last step in metrics.jsonl, or
+  bool all_written() const { return metrics_.all_written(); }  // among lines that wait for room
   // Events and lines of checkpoints that ended. Called where completed() is, or between runs.
   void checkpoints(const std::vector<SavedCheckpoint>& ended);
   // A line for people between two steps.

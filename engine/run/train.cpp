@@ -184,6 +184,7 @@ class Run {
       return reason;
     };
 
+    if (start.step >= last) log.say(fmt::format("all {} steps are done already", start.step));
     TrainResult result;
     // A run may have ended between a checkpoint and the validation of the same step.
     if (start.step > 0) result.reason = validate(false);
@@ -194,7 +195,7 @@ class Run {
       if (trainer.take_save()) saves_.on_request(trainer.run_state(), metrics, log);
       result.reason = trainer.reason();
       const bool end = trainer.done() >= last;
-      if (end) result.reason = config_.train.steps == last ? "steps" : "epochs";
+      if (end) result.reason = config_.train.steps.value_or(kNoEnd) <= last ? "steps" : "epochs";
       const std::string reason = validate(end);
       if (!reason.empty()) result.reason = reason;
     }

@@ -31,7 +31,7 @@ void Trainer::run(Executor& executor, std::int64_t until) {
   until_ = std::min(until, last_);
   executor.run(first_, *this);
   parts_.log.drained();
-  parts_.saver.logged(parts_.log.written());
+  parts_.saver.logged(parts_.log.written(), parts_.log.all_written());
 }
 
 // A resumed run may have another batch: its samples follow those of the run before.
@@ -91,7 +91,7 @@ void Trainer::digest(std::int64_t step, std::uint64_t value) {
 
 void Trainer::completed(std::int64_t step, const Timeline& timeline) {
   parts_.log.completed(step, timeline);
-  parts_.saver.logged(parts_.log.written());
+  parts_.saver.logged(parts_.log.written(), parts_.log.all_written());
   if (timeline.step_seconds > 0) parts_.saver.completed(step, Seconds{timeline.step_seconds});
   parts_.log.checkpoints(parts_.saver.take_finished());
 }

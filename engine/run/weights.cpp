@@ -9,6 +9,8 @@
 
 #include "devices/base/error.h"
 #include "devices/base/log.h"
+#include "engine/checkpoint/checkpoint_reader.h"
+#include "engine/files/input_file.h"
 #include "engine/files/model_json.h"
 #include "engine/model/initial_values.h"
 #include "engine/model/model.h"
@@ -49,9 +51,14 @@ void check_folder(const ModelShape& shape, const ModelFolderReader& reader) {
   reader.check_no_others(names, shape.tied);
 }
 
+ModelFolderReader open_weights(const std::filesystem::path& folder) {
+  if (has_entry(folder, "manifest.json")) CheckpointReader(folder).verify(StatePart::kMaster);
+  return ModelFolderReader(folder);
+}
+
 void load_folder(const Workload& workload, const ModelShape& shape,
                  const std::filesystem::path& folder, StateAccess& state) {
-  const ModelFolderReader reader(folder);
+  const ModelFolderReader reader = open_weights(folder);
   check_folder(shape, reader);
   for (std::size_t f = 0; f < workload.flats.size(); ++f) {
     const FlatParameter& flat = workload.flats[f];

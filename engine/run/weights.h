@@ -23,6 +23,10 @@ void check_start(const ModelChoice& model);
 void load_start(const Workload& workload, const ModelChoice& model, std::uint64_t seed,
                 StateAccess& state);
 
+// The weights of a model folder, whoever reads them. Those of a checkpoint (it has a manifest)
+// are what was written: every chunk of them has been summed. Errors: kData.
+ModelFolderReader open_weights(const std::filesystem::path& folder);
+
 // The weights of a model folder that check_folder accepts. Errors: kData.
 void load_folder(const Workload& workload, const ModelShape& shape,
                  const std::filesystem::path& folder, StateAccess& state);

@@ -70,6 +70,13 @@ inline std::string text_of(const std::filesystem::path& path) {
   return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
 }
 
+// Over what stands there.
+inline void write_at(const std::filesystem::path& path, std::int64_t at, const std::string& bytes) {
+  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(at);
+  file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+}
+
 // The bytes of numbers, as they lie in memory.
 template <typename T>
 std::string bytes_of_numbers(const std::vector<T>& numbers) {

@@ -88,14 +88,26 @@ class Kills(Folder):
         print(f"{kills} kills, at most {most_lost} steps of {EVERY} between checkpoints lost")
 
     def lost(self, run):
-        """Steps that were done and have to be done again. What metrics.jsonl announces is there,
-        and the next checkpoint is begun only when that one is."""
+        """Steps that were done and have to be done again: those of one interval (or of the save
+        before, where that took more), and those that the save in flight has taken so far."""
         text = (self.path / run / "metrics.jsonl").read_text()
-        done = [int(step) for step in re.findall(r'^{"step":(\d+),', text, re.MULTILINE)]
+        this_time = text[max(0, text.rfind('{"event":"start"')):]
+        done = last_step(text, 0)
         newest = max(self.checkpoints(run), default=0)
-        lost = max(done, default=0) - newest
-        self.assertLess(lost, 2 * EVERY)
-        return lost
+        told = this_time.find(f'{{"event":"checkpoint","step":{newest},')
+        resumed = this_time.startswith(f'{{"event":"start","step":{newest},')
+        # The step from which on the next one could be begun.
+        free = last_step(this_time[:told], newest) if told >= 0 else newest if resumed else done
+        begun = [int(path.name[len("step-"):path.name.index(".")])
+                 for path in (self.path / run / "checkpoints").glob("step-*.tmp-*")]
+        # Two steps are under way at a time, and the one behind them has been prepared.
+        self.assertLessEqual(min(begun, default=done), max(newest + EVERY, free) + 3)
+        return done - newest
+
+
+def last_step(text, default):
+    steps = re.findall(r'^{"step":(\d+),', text, re.MULTILINE)
+    return max(map(int, steps), default=default)
 
 
 if __name__ == "__main__":

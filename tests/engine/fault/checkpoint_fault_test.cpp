@@ -3,6 +3,9 @@
 
 // Checkpoints when the process dies, or a file call fails, at every point there is.
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
@@ -83,7 +86,7 @@ TEST_P(EveryPoint, ADriveErrorOrAFullDiskAtAnyCallCostsThatCheckpointAlone) {
   const KilledRun run(3, 2);
   const int points = for_every_point([&](int at) {
     run.clear();
-    FaultAt faults("/checkpoints/", at, {.error = at % 2 == 0 ? EIO : ENOSPC});
+    FaultAt faults("/checkpoints", at, {.error = at % 2 == 0 ? EIO : ENOSPC});
     const int status = in_child([&] {
       const auto code_of = [&] {
         try {
@@ -158,6 +161,79 @@ TEST(CheckpointFault, AFailedSyncIsNeverRepeatedOnTheSameFile) {
   // Only the last step is saved, so the run ends without its checkpoint, or with another try.
   EXPECT_EQ(in_child([&] { return run.train_with(faults, false); }), 0);
   EXPECT_EQ(run.whole_checkpoints(), std::vector<std::int64_t>{3});
+}
+
+// A disk on which every sync takes as long as many steps, and what is in flight meanwhile.
+class SlowDisk final : public FileFaults {
+ public:
+  explicit SlowDisk(const KilledRun& run) : run_(run) {}
+
+  Outcome before(FileCall call, const std::filesystem::path& path) override {
+    const bool is_save = path.filename().string().find(".tmp-") != std::string::npos;
+    if (call == FileCall::kMakeFolder && is_save) {
+      ++saves_;
+      most_ = std::max(most_.load(), run_.leftovers().size() + 1);
+    }
+    if (call == FileCall::kSync && path.string().find("/checkpoints/") != std::string::npos) {
+      ::usleep(5000);
+    }
+    return {};
+  }
+
+  int saves() const { return saves_; }
+  std::size_t most_in_flight() const { return most_; }
+
+ private:
+  const KilledRun& run_;
+  std::atomic<int> saves_{0};
+  std::atomic<std::size_t> most_{0};
+};
+
+// The number behind a key.
+int number_in(const std::string& line, const std::string& key) {
+  const std::size_t at = line.find("\"" + key + "\":");
+  return at == std::string::npos ? -1 : std::stoi(line.substr(at + key.size() + 3));
+}
+
+// What is written while training goes on is the state of its step, one at a time; those that
+// come due meanwhile are saved later, and say how much.
+TEST(CheckpointFault, OnASlowDiskOneIsInFlightAndEachIsTheStateOfItsStep) {
+  constexpr int kSteps = 300, kEvery = 2;
+  const auto expected = undisturbed(kSteps, kEvery);
+  const KilledRun run(kSteps, kEvery);
+  const std::vector<ConfigFlag> all_stay = {{"checkpoint.keep", "1000"}};
+  SlowDisk disk(run);
+  {
+    const WithFileFaults planted(disk);
+    ASSERT_EQ(run.train(false, all_stay), 0);
+  }
+  EXPECT_EQ(disk.most_in_flight(), 1U);
+  EXPECT_GT(disk.saves(), 2);
+  EXPECT_LT(disk.saves(), kSteps / kEvery);
+
+  std::ifstream metrics(run.run_dir() / "metrics.jsonl");
+  int most_late = 0;
+  for (std::string line; std::getline(metrics, line);) {
+    if (line.find(R"("event":"checkpoint")") == std::string::npos) continue;
+    const int step = number_in(line, "step"), late = number_in(line, "late_steps");
+    EXPECT_EQ((step - late) % kEvery, 0) << line;  // since it was due
+    most_late = std::max(most_late, late);
+  }
+  EXPECT_GT(most_late, 0);
+
+  const auto saved = run.whole_checkpoints();  // newest first
+  EXPECT_EQ(static_cast<int>(saved.size()), disk.saves());
+  for (const std::int64_t step : saved) {
+    const auto path = run.checkpoints() / checkpoint_name(step);
+    EXPECT_EQ(fmt::format("{:016x}", CheckpointReader(path).manifest().run.digest.value_or(0)),
+              expected.at(static_cast<int>(step)));
+    // Whoever goes on from it takes the steps that followed.
+    for (const FoundCheckpoint& newer : find_checkpoints(run.checkpoints())) {
+      if (newer.step > step) std::filesystem::remove_all(newer.path);
+    }
+    EXPECT_EQ(run.train(true, all_stay), 0);
+    EXPECT_EQ(run.digests(), expected) << "from step " << step;
+  }
 }
 
 unsigned seed_of_this_run() {

@@ -65,7 +65,7 @@ class Disk {
   fs::path ballast() const { return point_ / "ballast"; }
 
   bool mount_tmpfs() const {
-    const std::string options = fmt::format("size=64m,nr_inodes={}", kInodes);
+    const std::string options = fmt::format("size=64m,mode=755,nr_inodes={}", kInodes);
     return ::mount("none", point_.c_str(), "tmpfs", 0, options.c_str()) == 0;
   }
   bool mount_ext4() const {
@@ -194,6 +194,62 @@ TEST_P(FullDisk, WithoutRoomTheOlderModelFolderStays) {
   ModelFolderReader(target).read("w", {100'000}, read);
   EXPECT_EQ(read, numbers);
   EXPECT_FALSE(fs::exists(run_.checkpoints() / ".model.partial"));
+}
+
+// The whole run on one disk, which somebody else fills up before a line of metrics.jsonl is
+// written, and empties again, or not, before a later one.
+class FullRunDisk : public testing::TestWithParam<const char*>, private FileFaults {
+ protected:
+  static constexpr int kSteps = 40, kEvery = 10;
+  // More than the last block of the file has room for.
+  static constexpr int kLines = 25;
+
+  void SetUp() override {
+    if (!disk_.missing().empty()) GTEST_SKIP() << disk_.missing();
+    ASSERT_EQ(run_.train(true, {{"train.steps", "10"}}), 0);
+  }
+
+  int train_on_a_full_disk(int lines_until_there_is_room) {
+    until_ = lines_until_there_is_room;
+    const WithFileFaults planted(*this);
+    return run_.train(true);
+  }
+
+  KilledRun run_{kSteps, kEvery};
+  Disk disk_{GetParam(), run_.run_dir()};
+  std::map<int, std::string> expected_ = undisturbed(kSteps, kEvery);
+  std::size_t in_the_file_ = 0;  // steps, when there was room again
+
+ private:
+  Outcome before(FileCall call, const fs::path& path) override {
+    if (call != FileCall::kWrite || path.filename() != "metrics.jsonl") return {};
+    if (++lines_ == 1) disk_.fill({});
+    if (lines_ == until_) {
+      in_the_file_ = run_.digests().size();
+      disk_.make_room();
+    }
+    return {};
+  }
+
+  int lines_ = 0, until_ = 0;
+};
+INSTANTIATE_TEST_SUITE_P(FileSystems, FullRunDisk, testing::Values("tmpfs", "ext4"));
+
+TEST_P(FullRunDisk, TrainingGoesOnAndItsLinesAreThereWhenThereIsRoomAgain) {
+  EXPECT_EQ(train_on_a_full_disk(kLines), 0);
+  EXPECT_LT(in_the_file_, 10U + kLines / 2);
+  EXPECT_EQ(run_.digests(), expected_);
+  EXPECT_EQ(run_.whole_checkpoints().front(), kSteps);
+}
+
+TEST_P(FullRunDisk, WithoutRoomAtTheEndTheRunSaysWhatIsMissingAndGoesOnLater) {
+  expect_error(ErrorKind::kIo, {run_.run_dir().string(), " takes ", "are free there"},
+               [&] { train_on_a_full_disk(kSteps * 10); });
+  EXPECT_EQ(run_.whole_checkpoints(), std::vector<std::int64_t>{10});
+  disk_.make_room();
+  EXPECT_EQ(run_.train(true), 0);
+  EXPECT_EQ(run_.digests(), expected_);
+  EXPECT_EQ(run_.whole_checkpoints().front(), kSteps);
 }
 
 using FullOfFiles = FullDisk;

@@ -98,6 +98,16 @@ TEST(ModelJson, ReadsBothSpellingsOfQwen2) {
   EXPECT_TRUE(four.qkv_bias && four.tied);
 }
 
+// As transformers reads them: null is "as many as heads", no key is the family's own number.
+TEST(ModelJson, KeyValueHeadsThatAreNullAreAsManyAsHeads) {
+  for (const char* type : {"llama", "mistral", "qwen2"}) {
+    const std::string common = std::string(R"({"model_type": ")") + type +
+                               R"(", "hidden_size": 64, "num_hidden_layers": 1,
+        "num_attention_heads": 16, "intermediate_size": 64, "vocab_size": 100)";
+    EXPECT_EQ(read(common + R"(, "num_key_value_heads": null})").kv_heads, 16) << type;
+  }
+}
+
 TEST(ModelJson, ReadsBothSpellingsOfLlama3) {
   const std::string common =
       R"({"model_type": "llama", "hidden_size": 2048, "num_hidden_layers": 16,
@@ -194,6 +204,7 @@ TEST(ModelJson, WhatWeDoNotComputeIsRefused) {
       {"rope_parameters", "original_max_position_embeddings"});
   bad(with(llama_json, R"("attention_bias": true)"), {"attention_bias"});
   bad(with(llama_json, R"("num_key_value_heads": 2)"), {"num_key_value_heads"});
+  bad(with(llama_json, R"("auto_map": {"AutoModelForCausalLM": "own.Model"})"), {"auto_map"});
   expect_error(ErrorKind::kData, {"/nowhere/config.json"}, [] { read_model_json("/nowhere"); });
 }
 

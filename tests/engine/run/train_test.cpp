@@ -5,7 +5,10 @@
 #include <atomic>
 #include <chrono>
 #include <csignal>
+#include <numeric>
 #include <optional>
+#include <random>
+#include <set>
 #include <thread>
 
 #include "engine/checkpoint/checkpoint_folder.h"
@@ -165,18 +168,73 @@ TEST(Train, NothingToResumeStartsAfreshAndAModelWithoutCheckpointIsNotLost) {
   EXPECT_TRUE(scratch.exists("run/model/config.json"));
 }
 
-// Steps and samples go on from where they are, with another batch too.
+// Of each step's line.
+std::vector<double> losses_of(const RunScratch& scratch) {
+  std::vector<double> losses;
+  for (const std::string& line : scratch.metrics("step_seconds")) {
+    constexpr std::string_view kLoss = R"("loss":)";
+    losses.push_back(std::stod(line.substr(line.find(kLoss) + kLoss.size())));
+  }
+  return losses;
+}
+
+// A text without a repetition, and weights that stay as they are: a sample's loss tells it from
+// every other one.
+class Samples {
+ public:
+  explicit Samples(const RunScratch& scratch) : scratch_(scratch) {
+    std::mt19937 random(1);
+    std::string text(1000, ' ');
+    for (char& c : text) c = static_cast<char>('a' + random() % 26);
+    scratch.write("text.txt", text);
+  }
+
+  // The losses of the steps of run/, which goes on if it is there.
+  std::vector<double> train(int steps, int batch, int micro_batch) const {
+    scratch_.train({{"optimizer.lr", "1e-30"},
+                    {"eval.sequences", "1"},
+                    {"train.steps", std::to_string(steps)},
+                    {"train.global_batch", std::to_string(batch)},
+                    {"train.micro_batch", std::to_string(micro_batch)}},
+                   {.resume = true});
+    return losses_of(scratch_);
+  }
+
+ private:
+  const RunScratch& scratch_;
+};
+
+// Steps and samples go on from where they are, with another batch and micro-batch too.
 TEST(Train, AResumedRunReadsEachSampleOnce) {
-  const RunScratch scratch;
-  scratch.train({});
-  scratch.train({{"train.steps", "6"}, {"train.global_batch", "8"}, {"train.micro_batch", "4"}},
-                {.resume = true});
+  const RunScratch one_by_one, scratch;
+  const std::vector<double> of_sample = Samples(one_by_one).train(32, 1, 1);
+  EXPECT_EQ(std::set<double>(of_sample.begin(), of_sample.end()).size(), 32U);
+
+  const Samples samples(scratch);
+  samples.train(4, 4, 2);
+  const std::vector<double> of_step = samples.train(6, 8, 4);
+  ASSERT_EQ(of_step.size(), 6U);
+  auto sample = of_sample.begin();
+  for (std::size_t step = 0; step < of_step.size(); ++step) {
+    const int batch = step < 4 ? 4 : 8;
+    EXPECT_NEAR(of_step[step], std::accumulate(sample, sample + batch, 0.0) / batch, 1e-5)
+        << "step " << step + 1;
+    sample += batch;
+  }
   const RunState run = CheckpointReader(scratch / "run/checkpoints/step-6").manifest().run;
   EXPECT_EQ(run.step, 6);
   EXPECT_EQ(run.samples, 4 * 4 + 2 * 8);
   EXPECT_EQ(run.tokens, 16 * run.samples);
-  EXPECT_EQ(scratch.metrics("step_seconds").size(), 6U);
   EXPECT_EQ(scratch.metrics("\"start\"").size(), 2U);
+}
+
+// It has done more already than it is asked for.
+TEST(Train, AResumedRunOfFewerStepsEndsByItsSteps) {
+  const RunScratch scratch;
+  scratch.train({});
+  const TrainResult result = scratch.train({{"train.steps", "2"}}, {.resume = true});
+  EXPECT_EQ(result.reason, "steps");
+  EXPECT_EQ(result.steps, 4);
 }
 
 TEST(Train, PatienceAndTheBestLossOutliveAResume) {

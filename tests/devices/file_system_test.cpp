@@ -23,7 +23,10 @@ TEST(FileSystem, CallsAnUnknownOneByItsNumber) {
   EXPECT_EQ(file_system_by_magic(0x1234).kind, FileSystemKind::kLocal);
 }
 
-TEST(FileSystem, ProcIsOneToo) { EXPECT_EQ(file_system_of("/proc").name, "type 0x9fa0"); }
+TEST(FileSystem, ProcIsNoDrive) {
+  EXPECT_EQ(file_system_of("/proc").name, "proc");
+  EXPECT_EQ(file_system_of("/proc").kind, FileSystemKind::kMemory);
+}
 
 TEST(FileSystem, MissingFolderIsAnError) {
   EXPECT_THROW(file_system_of("/nonexistent"), Error);

@@ -185,13 +185,17 @@ class People(Situation):
 
     def test_a_signal_before_the_first_step_is_answered_soon_and_leaves_nothing(self):
         before = set(self.path.iterdir())
-        for start, words in {
-                "machine:": ["--model.layers", 4000, "--model.width", 1 << 16, "--model.heads", 512],
-                "storage:": ["--model.layers", 8, "--model.width", 512, "--place.optimizer",
-                             "storage", "--limits.storage_path", "."]}.items():
+        plans = ["--model.layers", 4000, "--model.width", 1 << 16, "--model.heads", 512]
+        loads = ["--model.layers", 8, "--model.width", 512, "--place.optimizer", "storage",
+                 "--limits.storage_path", "."]
+        for words in plans, loads:
             process = self.start("train", "run.toml", "--run-dir", "runs/deep/run", *words)
-            self.wait_for(process, start)  # and what takes long begins
-            if start == "machine:":
+            # What takes long begins.
+            if words is loads:
+                self.wait_for(process, "storage:")
+            else:
+                while not (self.path / "runs/deep/run/.sluice-lock").exists():
+                    time.sleep(0.01)
                 time.sleep(0.5)
             process.send_signal(signal.SIGTERM)
             self.assertEqual(process.wait(2), 75)

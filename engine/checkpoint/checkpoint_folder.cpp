@@ -106,7 +106,7 @@ std::string prune_checkpoints(const fs::path& folder, std::int64_t keep, std::in
       continue;
     }
     try {
-      if (checkpoint.step != newest) CheckpointReader(checkpoint.path).verify();
+      if (checkpoint.step != newest) CheckpointReader(checkpoint.path).verify_on_drive();
       --left;
     } catch (const Error& error) {
       unsound.insert(checkpoint.step);

@@ -38,15 +38,26 @@ std::vector<TensorHeader> headers_of(const Manifest& manifest, const std::string
 
 }  // namespace
 
-// The chunks of one part, read and compared one after the other.
+// The chunks of one part, read and compared one after the other; held, or in pieces that a run
+// may take from memory while it goes on.
 class CheckpointReader::Chunks {
  public:
-  Chunks(const CheckpointReader& reader, StatePart part)
+  enum class Hold : std::uint8_t { kChunk, kNothing };
+
+  Chunks(const CheckpointReader& reader, StatePart part, Hold hold)
       : reader_(reader),
         part_(part),
         path_(reader.folder_ / file_of(part)),
         file_(reader.folder_, std::string(file_of(part))),
-        bytes_(static_cast<std::size_t>(4 * kChunkElements)) {}
+        bytes_(static_cast<std::size_t>(4 * (hold == Hold::kChunk ? kChunkElements : kPiece))) {}
+
+  void read_past_cache() { file_.read_past_cache(); }
+
+  void check(const ManifestTensor& tensor) {
+    for (std::int64_t chunk = 0; chunk * kChunkElements < tensor.count(); ++chunk) {
+      read(tensor, chunk);
+    }
+  }
 
   // Element `index` of a tensor and those behind it in its chunk.
   std::span<const std::byte> at(const ManifestTensor& tensor, std::int64_t index) {
@@ -63,27 +74,33 @@ class CheckpointReader::Chunks {
     const std::int64_t first = chunk * kChunkElements;
     end_ = std::min(tensor.count(), first + kChunkElements);
     const std::int64_t width = size_of(tensor.dtype);
-    const auto bytes = std::span(bytes_).first(static_cast<std::size_t>(width * (end_ - first)));
     const Bytes offset{tensor.offset.value + width * first};
     const auto broken = [&](const char* what) {
-      refuse(path_, fmt::format("tensor {}, {} bytes at {}: {}", tensor.name, bytes.size(),
-                                offset.value, what));
+      refuse(path_, fmt::format("tensor {}, {} bytes at {}: {}", tensor.name,
+                                width * (end_ - first), offset.value, what));
     };
-    try {
-      file_.read(offset.value, bytes);
-    } catch (const Error& error) {
-      if (error.kind() == ErrorKind::kIo) throw;
-      broken("cannot be read");
-    }
+    const std::uint64_t salt = checksum_salt(reader_.manifest_.run.step, part_, tensor.name);
     std::vector<std::uint64_t> sums(static_cast<std::size_t>(chunk) + 1);
-    add_to_checksums(checksum_salt(reader_.manifest_.run.step, part_, tensor.name), tensor.dtype,
-                     first, bytes, sums);
+    const std::int64_t piece = std::ssize(bytes_) / 4;
+    for (std::int64_t at = first; at < end_; at += piece) {
+      const std::int64_t elements = std::min(piece, end_ - at);
+      const auto bytes = std::span(bytes_).first(static_cast<std::size_t>(width * elements));
+      try {
+        file_.read(offset.value + width * (at - first), bytes);
+      } catch (const Error& error) {
+        if (error.kind() == ErrorKind::kIo) throw;
+        broken("cannot be read");
+      }
+      add_to_checksums(salt, tensor.dtype, at, bytes, sums);
+    }
     if (sums.back() != tensor.checksums[static_cast<std::size_t>(chunk)]) {
       broken("not what was written, the checksum differs");
     }
     tensor_ = &tensor;
     chunk_ = chunk;
   }
+
+  static constexpr std::int64_t kPiece = 1 << 14;  // elements
 
   const CheckpointReader& reader_;
   StatePart part_;
@@ -145,7 +162,7 @@ const ManifestTensor& CheckpointReader::find(StatePart part, const TensorSpec& w
 
 void CheckpointReader::load(const Workload& workload, StateAccess& state) const {
   for (const StatePart part : kSavedParts) {
-    Chunks chunks(*this, part);
+    Chunks chunks(*this, part, Chunks::Hold::kChunk);
     for (std::size_t f = 0; f < workload.flats.size(); ++f) {
       const FlatParameter& flat = workload.flats[f];
       std::vector<const ManifestTensor*> tensors;
@@ -178,20 +195,22 @@ void CheckpointReader::load(const Workload& workload, StateAccess& state) const 
   }
 }
 
-void CheckpointReader::verify() const {
+void CheckpointReader::verify_on_drive() const {
   for (const StatePart part : kSavedParts) {
-    InputFile(folder_, std::string(file_of(part))).drop_cached();
-    verify(part);
+    Chunks chunks(*this, part, Chunks::Hold::kNothing);
+    chunks.read_past_cache();
+    check(part, chunks);
   }
 }
 
 void CheckpointReader::verify(StatePart part) const {
-  Chunks chunks(*this, part);
+  Chunks chunks(*this, part, Chunks::Hold::kNothing);
+  check(part, chunks);
+}
+
+void CheckpointReader::check(StatePart part, Chunks& chunks) const {
   for (const ManifestTensor& tensor : manifest_.tensors) {
-    if (tensor.file != file_of(part)) continue;
-    for (std::int64_t at = 0; at < tensor.count(); at += kChunkElements) {
-      static_cast<void>(chunks.at(tensor, at));
-    }
+    if (tensor.file == file_of(part)) chunks.check(tensor);
   }
 }
 

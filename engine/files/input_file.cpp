@@ -8,7 +8,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <cstring>
 #include <utility>
 
 #include "devices/base/error.h"
@@ -76,11 +78,13 @@ InputFile::~InputFile() {
 InputFile::InputFile(InputFile&& other) noexcept
     : path_(std::move(other.path_)),
       descriptor_(std::exchange(other.descriptor_, -1)),
-      size_(std::exchange(other.size_, 0)) {}
+      size_(std::exchange(other.size_, 0)),
+      direct_(other.direct_.load()) {}
 
 void InputFile::read(std::int64_t offset, std::span<std::byte> into) const {
   while (!into.empty()) {
-    const std::int64_t got = read_some_at(descriptor_, path_, into, {offset});
+    const std::int64_t got =
+        direct_ ? read_direct(offset, into) : read_some_at(descriptor_, path_, into, {offset});
     if (got < 0) {
       throw Error(
           ErrorKind::kIo,
@@ -94,9 +98,36 @@ void InputFile::read(std::int64_t offset, std::span<std::byte> into) const {
   }
 }
 
-void InputFile::drop_cached() const {
-  // Advice, so nothing depends on it: where it is not taken, memory is read.
-  ::posix_fadvise(descriptor_, 0, 0, POSIX_FADV_DONTNEED);
+void InputFile::read_past_cache() {
+  direct_ = ::fcntl(descriptor_, F_SETFL, O_DIRECT) == 0;
+  if (!direct_) end_direct();
+}
+
+void InputFile::end_direct() const {
+  direct_ = false;
+  ::fcntl(descriptor_, F_SETFL, 0);
+  ::posix_fadvise(descriptor_, 0, 0, POSIX_FADV_DONTNEED);  // advice: nothing depends on it
+}
+
+// As read_some_at, through a block as direct I/O wants it. Where that is refused after all, or
+// ends where no block does, the rest is read as ever.
+std::int64_t InputFile::read_direct(std::int64_t offset, std::span<std::byte> into) const {
+  constexpr std::int64_t kPage = 4096;
+  alignas(kPage) std::array<std::byte, 16 * kPage> block;
+  const std::int64_t begin = offset / kPage * kPage;
+  const std::int64_t skip = offset - begin;
+  const std::int64_t whole = round_up(skip + static_cast<std::int64_t>(into.size()), kPage);
+  const std::int64_t got = read_some_at(
+      descriptor_, path_,
+      std::span(block).first(std::min(block.size(), static_cast<std::size_t>(whole))), {begin});
+  if ((got < 0 && errno == EINVAL) || (got > 0 && got <= skip)) {
+    end_direct();
+    return read_some_at(descriptor_, path_, into, {offset});
+  }
+  if (got <= 0) return got;
+  const auto wanted = std::min(into.size(), static_cast<std::size_t>(got - skip));
+  std::memcpy(into.data(), block.data() + skip, wanted);
+  return static_cast<std::int64_t>(wanted);
 }
 
 std::string InputFile::text(Bytes most) const {

@@ -10,6 +10,7 @@
 //          what is read; Error{kIo} where the drive fails. Never a signal: nothing is
 //          mapped into memory.
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -39,18 +40,22 @@ class InputFile {
   // Fills all of `into` from byte `offset`.
   void read(std::int64_t offset, std::span<std::byte> into) const;
 
-  // What is read from here on comes from the drive, and not from memory that holds it still.
-  void drop_cached() const;
+  // What is read from here on comes from the drive, and not from memory that holds it still:
+  // by direct I/O, or, where the file system has none, after asking the kernel to forget it.
+  void read_past_cache();
 
   // The whole file; one longer than `most` is refused.
   std::string text(Bytes most) const;
 
  private:
   void check_kind();
+  std::int64_t read_direct(std::int64_t offset, std::span<std::byte> into) const;
+  void end_direct() const;
 
   std::filesystem::path path_;
   int descriptor_;  // -1 after being moved from
   std::int64_t size_ = 0;
+  mutable std::atomic<bool> direct_{false};
 };
 
 // Whether `folder` holds `name`, of whatever kind.

@@ -106,7 +106,7 @@ class Damage {
     std::sort(files.begin(), files.end());
     const std::string file = files[random_() % files.size()];
     if (!act(damaged / file, random_)) return false;
-    expect_error(ErrorKind::kData, {file}, [&] { CheckpointReader(damaged).verify(); });
+    expect_error(ErrorKind::kData, {file}, [&] { CheckpointReader(damaged).verify_on_drive(); });
     return true;
   }
 

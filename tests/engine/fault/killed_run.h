@@ -166,7 +166,7 @@ drain_late = 0
   std::vector<std::int64_t> whole_checkpoints() const {
     std::vector<std::int64_t> steps;
     for (const FoundCheckpoint& found : find_checkpoints(checkpoints())) {
-      CheckpointReader(found.path).verify();
+      CheckpointReader(found.path).verify_on_drive();
       steps.push_back(found.step);
     }
     return steps;

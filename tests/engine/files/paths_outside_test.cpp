@@ -87,7 +87,7 @@ class PathsOutside : public testing::Test {
     const ModelFolderReader reader(inside_);
   }
   void take_export() const { export_model(folder_source(inside_), {.out = scratch_ / "out"}); }
-  void read_checkpoint() const { CheckpointReader(inside_).verify(); }
+  void read_checkpoint() const { CheckpointReader(inside_).verify_on_drive(); }
 
   // `name`, as JSON has it, in an index.
   Case in_index(const std::string& name) {

@@ -33,5 +33,7 @@ void run_on_host(Workers& workers, const SquaredNorm& arguments);
 void run_on_host(Workers& workers, const FinishNorm& arguments);
 void run_on_host(Workers& workers, const AdamW& arguments);
 void run_on_host(Workers& workers, const Digest& arguments);
+// The sum that it adds to *digest, by the caller alone.
+std::uint64_t digest_on_host(const Digest& arguments);
 
 }  // namespace sluice

@@ -6,6 +6,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "devices/base/bf16.h"
@@ -38,18 +39,16 @@ std::vector<TensorHeader> headers_of(const Manifest& manifest, const std::string
 
 }  // namespace
 
-// The chunks of one part, read and compared one after the other; held, or in pieces that a run
-// may take from memory while it goes on.
+// The chunks of one part, read and compared one after the other, in pieces as large as `bytes`;
+// of a whole chunk, that is where it is held.
 class CheckpointReader::Chunks {
  public:
-  enum class Hold : std::uint8_t { kChunk, kNothing };
-
-  Chunks(const CheckpointReader& reader, StatePart part, Hold hold)
+  Chunks(const CheckpointReader& reader, StatePart part, std::span<std::byte> bytes)
       : reader_(reader),
         part_(part),
         path_(reader.folder_ / file_of(part)),
         file_(reader.folder_, std::string(file_of(part))),
-        bytes_(static_cast<std::size_t>(4 * (hold == Hold::kChunk ? kChunkElements : kPiece))) {}
+        bytes_(bytes) {}
 
   void read_past_cache() { file_.read_past_cache(); }
 
@@ -63,7 +62,7 @@ class CheckpointReader::Chunks {
   std::span<const std::byte> at(const ManifestTensor& tensor, std::int64_t index) {
     const std::int64_t chunk = index / kChunkElements;
     if (&tensor != tensor_ || chunk != chunk_) read(tensor, chunk);
-    return std::span<const std::byte>(bytes_).subspan(
+    return bytes_.subspan(
         static_cast<std::size_t>(size_of(tensor.dtype) * (index - chunk * kChunkElements)),
         static_cast<std::size_t>(size_of(tensor.dtype) * (end_ - index)));
   }
@@ -84,7 +83,7 @@ class CheckpointReader::Chunks {
     const std::int64_t piece = std::ssize(bytes_) / 4;
     for (std::int64_t at = first; at < end_; at += piece) {
       const std::int64_t elements = std::min(piece, end_ - at);
-      const auto bytes = std::span(bytes_).first(static_cast<std::size_t>(width * elements));
+      const auto bytes = bytes_.first(static_cast<std::size_t>(width * elements));
       try {
         file_.read(offset.value + width * (at - first), bytes);
       } catch (const Error& error) {
@@ -100,13 +99,11 @@ class CheckpointReader::Chunks {
     chunk_ = chunk;
   }
 
-  static constexpr std::int64_t kPiece = 1 << 14;  // elements
-
   const CheckpointReader& reader_;
   StatePart part_;
   fs::path path_;
   InputFile file_;
-  std::vector<std::byte> bytes_;
+  std::span<std::byte> bytes_;
   const ManifestTensor* tensor_ = nullptr;
   std::int64_t chunk_ = -1, end_ = 0;
 };
@@ -161,8 +158,9 @@ const ManifestTensor& CheckpointReader::find(StatePart part, const TensorSpec& w
 }
 
 void CheckpointReader::load(const Workload& workload, StateAccess& state) const {
+  std::vector<std::byte> chunk(static_cast<std::size_t>(4 * kChunkElements));
   for (const StatePart part : kSavedParts) {
-    Chunks chunks(*this, part, Chunks::Hold::kChunk);
+    Chunks chunks(*this, part, chunk);
     for (std::size_t f = 0; f < workload.flats.size(); ++f) {
       const FlatParameter& flat = workload.flats[f];
       std::vector<const ManifestTensor*> tensors;
@@ -196,19 +194,15 @@ void CheckpointReader::load(const Workload& workload, StateAccess& state) const 
 }
 
 void CheckpointReader::verify_on_drive() const {
-  for (const StatePart part : kSavedParts) {
-    Chunks chunks(*this, part, Chunks::Hold::kNothing);
-    chunks.read_past_cache();
-    check(part, chunks);
-  }
+  for (const StatePart part : kSavedParts) check(part, /*past_cache=*/true);
 }
 
-void CheckpointReader::verify(StatePart part) const {
-  Chunks chunks(*this, part, Chunks::Hold::kNothing);
-  check(part, chunks);
-}
+void CheckpointReader::verify(StatePart part) const { check(part, /*past_cache=*/false); }
 
-void CheckpointReader::check(StatePart part, Chunks& chunks) const {
+void CheckpointReader::check(StatePart part, bool past_cache) const {
+  std::array<std::byte, 256 << 10> piece;  // not of the heap: steps may be under way
+  Chunks chunks(*this, part, piece);
+  if (past_cache) chunks.read_past_cache();
   for (const ManifestTensor& tensor : manifest_.tensors) {
     if (tensor.file == file_of(part)) chunks.check(tensor);
   }

@@ -32,14 +32,14 @@ class CheckpointReader {
 
   // Sums every chunk of one part. What load() does, without a model.
   void verify(StatePart part) const;
-  // All parts, as the drive has them now. Takes no more than 64 KiB at once from memory.
+  // All parts, as the drive has them now. Uses 512 KiB of the stack.
   void verify_on_drive() const;
 
  private:
   class Chunks;
 
   void check_file(const ManifestFile& file) const;
-  void check(StatePart part, Chunks& chunks) const;
+  void check(StatePart part, bool past_cache) const;
   const ManifestTensor& find(StatePart part, const TensorSpec& tensor) const;
 
   std::filesystem::path folder_;

@@ -5,26 +5,10 @@
 #include <xxhash.h>
 
 #include <algorithm>
-#include <cstring>
 
-#include "kernels/digest_math.h"
+#include "kernels/host_kernels.h"
 
 namespace sluice {
-namespace {
-
-template <typename Bits>
-std::uint64_t sum_of(std::uint64_t salt, std::int64_t first, const std::byte* bytes,
-                     std::int64_t count) {
-  std::uint64_t sum = 0;
-  for (std::int64_t i = 0; i < count; ++i) {
-    Bits bits;
-    std::memcpy(&bits, bytes + static_cast<std::int64_t>(sizeof(Bits)) * i, sizeof(Bits));
-    sum += digest_mix(salt, static_cast<std::uint64_t>(first + i), bits);
-  }
-  return sum;
-}
-
-}  // namespace
 
 std::uint64_t checksum_salt(std::int64_t step, StatePart part, std::string_view tensor) {
   const auto seed = static_cast<std::uint64_t>(step) * 8 + static_cast<std::uint64_t>(part);
@@ -40,8 +24,7 @@ void add_to_checksums(std::uint64_t salt, DType dtype, std::int64_t first,
     const std::int64_t stop = std::min(end, (chunk + 1) * kChunkElements);
     const std::byte* data = bytes.data() + width * (at - first);
     chunks[static_cast<std::size_t>(chunk)] +=
-        dtype == DType::kFloat32 ? sum_of<std::uint32_t>(salt, at, data, stop - at)
-                                 : sum_of<std::uint16_t>(salt, at, data, stop - at);
+        digest_on_host({.count = stop - at, .x = data, .dtype = dtype, .salt = salt, .first = at});
     at = stop;
   }
 }

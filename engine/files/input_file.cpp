@@ -113,7 +113,7 @@ void InputFile::end_direct() const {
 // ends where no block does, the rest is read as ever.
 std::int64_t InputFile::read_direct(std::int64_t offset, std::span<std::byte> into) const {
   constexpr std::int64_t kPage = 4096;
-  alignas(kPage) std::array<std::byte, 16 * kPage> block;
+  alignas(kPage) std::array<std::byte, 64 * kPage> block;
   const std::int64_t begin = offset / kPage * kPage;
   const std::int64_t skip = offset - begin;
   const std::int64_t whole = round_up(skip + static_cast<std::int64_t>(into.size()), kPage);

@@ -127,6 +127,10 @@ void run_on_host(Workers& /*workers*/, const FinishNorm& a) {
   *a.result = result;
 }
 
+std::uint64_t digest_on_host(const Digest& a) {
+  return HWY_DYNAMIC_DISPATCH(digest)(a, 0, a.count);
+}
+
 void run_on_host(Workers& workers, const Digest& a) {
   std::atomic<std::uint64_t> total{0};  // addition modulo 2^64 has no order
   for_chunks(workers, a.count, 65536, [&](std::int64_t begin, std::int64_t end) {

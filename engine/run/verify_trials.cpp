@@ -122,11 +122,11 @@ std::vector<Trial> trials_of(const Workload& workload, const CostModel& costs,
     return distinct(trials, workload, costs);
   }
   // Mixed ones come on top: their homes are a row's in the first layer alone.
-  int rows = 0;
-  for (const Row& row : covering_rows(sizes, choices.least - choices.least / 4)) {
-    trials.push_back(trial_of(row, workload, choices));
-    if (++rows % 3 != 0) continue;
-    trials.push_back(trials.back());
+  const std::size_t mixed = choices.least / 4;
+  const std::vector<Row> rows = covering_rows(sizes, choices.least - mixed);
+  for (const Row& row : rows) trials.push_back(trial_of(row, workload, choices));
+  for (std::size_t i = 0; i < mixed; ++i) {
+    trials.push_back(trials[i * rows.size() / mixed]);
     mix_homes(trials.back());
   }
   return trials;

@@ -37,7 +37,7 @@ struct TrialChoices {
 // Everything on the device, one operation at a time, one thread.
 Trial reference_trial(const Workload& workload, bool clips);
 
-// Every pair of choices at least once, every third of those once more with homes that differ by
+// Every pair of choices at least once, and some of those once more with homes that differ by
 // layer; or the full product, less what comes to the same Program run the same way.
 std::vector<Trial> trials_of(const Workload& workload, const CostModel& costs,
                              const TrialChoices& choices);

@@ -149,7 +149,7 @@ class BackwardUpdates {
   // The moment at which the lanes are expected to get to it.
   std::int32_t point_of(const Next& next) const {
     const auto reached =
-        std::lower_bound(clock_.begin(), clock_.end(), next.start + 1e-9) - clock_.begin();
+        std::lower_bound(clock_.begin(), clock_.end(), next.start) - clock_.begin();
     return std::max(gradients_.landed[static_cast<std::size_t>(next.flat)],
                     std::min(static_cast<std::int32_t>(reached), context_.schedule.last()));
   }

@@ -16,7 +16,7 @@ from command import BINARY, CONFIG, Folder, sanitized
 
 KILLS = int(os.environ.get("SLUICE_TEST_KILLS", 5 if sanitized() else 20))
 SEED = int(os.environ.get("SLUICE_TEST_SEED", random.randrange(1 << 30)))
-STEPS, EVERY = 60, 4
+STEPS, EVERY = 24 if sanitized() else 60, 4
 
 
 class Kills(Folder):

@@ -16,21 +16,6 @@ std::vector<T> choices(const std::optional<T>& fixed, std::vector<T> all) {
   return fixed ? std::vector<T>{*fixed} : all;
 }
 
-// Divisors of the global batch that leave micro-batches for every group, the largest first,
-// since a large micro-batch computes fastest.
-std::vector<std::int64_t> micro_batch_sizes(const PlanRequest& request) {
-  if (request.sequences) return {*request.sequences};
-  std::vector<std::int64_t> sizes;
-  for (std::int64_t s = request.global_batch; s >= 1; --s) {
-    if (request.global_batch % s != 0) continue;
-    // More micro-batches make Programs that take minutes to plan; who wants them asks.
-    constexpr std::int64_t kMostMicroBatches = 2048;
-    if (!sizes.empty() && request.global_batch / s > kMostMicroBatches) break;
-    if ((request.global_batch / s) % request.groups == 0) sizes.push_back(s);
-  }
-  return sizes;
-}
-
 // A few sizes over the whole range, both ends included.
 std::vector<std::int64_t> some_of(const std::vector<std::int64_t>& sizes) {
   constexpr std::size_t kMost = 5;
@@ -175,6 +160,19 @@ double bound_of(const Workload& workload, const Combination& c, const TierLimits
 
 int wave_of(int asked, int micro_batches) {
   return asked == 0 ? micro_batches : std::min(asked, micro_batches);
+}
+
+std::vector<std::int64_t> micro_batch_sizes(const PlanRequest& request) {
+  if (request.sequences) return {*request.sequences};
+  std::vector<std::int64_t> sizes;
+  for (std::int64_t s = request.global_batch; s >= 1; --s) {
+    if (request.global_batch % s != 0) continue;
+    // More micro-batches make Programs that take minutes to plan; who wants them asks.
+    constexpr std::int64_t kMostMicroBatches = 2048;
+    if (!sizes.empty() && request.global_batch / s > kMostMicroBatches) break;
+    if ((request.global_batch / s) % request.groups == 0) sizes.push_back(s);
+  }
+  return sizes;
 }
 
 std::vector<Combination> combinations(const Model& model, const PlanRequest& request,

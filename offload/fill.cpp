@@ -255,8 +255,11 @@ TierLimits limits_of_few(const TierLimits& limits, const Workload& whole, const 
   return less;
 }
 
-// By how much a few waves and all of them may differ.
-constexpr Bytes kSameMemory{1 << 20};
+// By more than a few waves and all of them may differ.
+bool is_short(const Fit& quick) {
+  constexpr Bytes kSameMemory{1 << 20};
+  return *std::max_element(quick.missing.begin(), quick.missing.end()) > kSameMemory;
+}
 
 }  // namespace
 
@@ -283,13 +286,20 @@ Fit fill(const Workload& workload, const Combination& combination, const PlanReq
   if (!few) return Filler(workload, combination, request, limits, costs).run();
   const TierLimits less = limits_of_few(limits, workload, *few);
   Fit quick = Filler(*few, combination, request, less, costs).run();
-  const auto short_of = std::max_element(quick.missing.begin(), quick.missing.end());
-  if (*short_of > kSameMemory) return quick;
+  if (is_short(quick)) return quick;
   Filler whole(workload, combination, request, limits, costs);
   Fit fit = quick.fits() ? whole.built(quick.placement) : whole.run();
   if (!fit.fits() && quick.fits()) fit = whole.run();
   fit.operations_built += quick.operations_built;
   return fit;
+}
+
+bool may_fit(const Workload& workload, const Combination& combination, const PlanRequest& request,
+             const TierLimits& limits, const CostModel& costs) {
+  const std::optional<Workload> few = with_few_waves(workload, combination.wave);
+  if (!few) return true;
+  const TierLimits less = limits_of_few(limits, workload, *few);
+  return !is_short(Filler(*few, combination, request, less, costs).run());
 }
 
 }  // namespace sluice

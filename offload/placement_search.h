@@ -42,6 +42,10 @@ struct Combination {
 int wave_of(int asked, int micro_batches);
 std::int64_t segment_elements_of(Bytes asked, DType moments);
 
+// Divisors of the global batch that leave micro-batches for every group, the largest first,
+// since a large micro-batch computes fastest.
+std::vector<std::int64_t> micro_batch_sizes(const PlanRequest& request);
+
 // All combinations that the request allows, most promising first.
 std::vector<Combination> combinations(const Model& model, const PlanRequest& request,
                                       const TierLimits& limits, const Machine& machine);
@@ -66,6 +70,10 @@ struct Fit {
 // of forward.
 Fit fill(const Workload& workload, const Combination& combination, const PlanRequest& request,
          const TierLimits& limits, const CostModel& costs);
+
+// Whether it may: false is certain, and soon known.
+bool may_fit(const Workload& workload, const Combination& combination, const PlanRequest& request,
+             const TierLimits& limits, const CostModel& costs);
 
 // Bytes over each tier's limit.
 std::array<Bytes, kTierCount> missing_bytes(const Program& program, const TierLimits& limits);

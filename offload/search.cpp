@@ -141,7 +141,26 @@ class Search {
     });
     // A remedy is tried with a small budget, and there are several.
     const std::size_t most = budget_given_ < kBudget ? 1 : 3;
-    for (std::size_t i = 0; i < std::min(most, all.size()) && !best_; ++i) consider(all[i]);
+    for (std::size_t i = 0; i < std::min(most, all.size()) && !best_; ++i) {
+      consider_largest(all[i]);
+    }
+  }
+
+  // Of a combination that fits with this micro-batch, the largest micro-batch with which it does:
+  // a Program of few calls, whose step is the fastest.
+  void consider_largest(Combination c) {
+    const Workload workload = model_.workload(c.sequences);
+    if (may_fit(workload, c, request_, limits_, CostModel(machine_, workload))) {
+      for (const std::int64_t sequences : micro_batch_sizes(request_)) {
+        Combination larger = c;
+        larger.sequences = sequences;
+        if (sequences > c.sequences && larger.wave * sequences <= request_.global_batch) {
+          consider(larger);
+        }
+        if (best_) return;
+      }
+    }
+    consider(c);
   }
 
   // Whether it is the best so far.

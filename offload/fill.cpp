@@ -255,10 +255,20 @@ TierLimits limits_of_few(const TierLimits& limits, const Workload& whole, const 
   return less;
 }
 
+// The homes that a few waves allow, where there are many.
+std::optional<Fit> fill_few(const Workload& workload, const Combination& combination,
+                            const PlanRequest& request, const TierLimits& limits,
+                            const CostModel& costs) {
+  const std::optional<Workload> few = with_few_waves(workload, combination.wave);
+  if (!few) return {};
+  const TierLimits less = limits_of_few(limits, workload, *few);
+  return Filler(*few, combination, request, less, costs).run();
+}
+
 // By more than a few waves and all of them may differ.
-bool is_short(const Fit& quick) {
+bool is_short(const Fit& few) {
   constexpr Bytes kSameMemory{1 << 20};
-  return *std::max_element(quick.missing.begin(), quick.missing.end()) > kSameMemory;
+  return *std::max_element(few.missing.begin(), few.missing.end()) > kSameMemory;
 }
 
 }  // namespace
@@ -282,24 +292,19 @@ std::array<Bytes, kTierCount> missing_bytes(const Program& program, const TierLi
 
 Fit fill(const Workload& workload, const Combination& combination, const PlanRequest& request,
          const TierLimits& limits, const CostModel& costs) {
-  const std::optional<Workload> few = with_few_waves(workload, combination.wave);
-  if (!few) return Filler(workload, combination, request, limits, costs).run();
-  const TierLimits less = limits_of_few(limits, workload, *few);
-  Fit quick = Filler(*few, combination, request, less, costs).run();
-  if (is_short(quick)) return quick;
+  const std::optional<Fit> few = fill_few(workload, combination, request, limits, costs);
+  if (few && is_short(*few)) return *few;
   Filler whole(workload, combination, request, limits, costs);
-  Fit fit = quick.fits() ? whole.built(quick.placement) : whole.run();
-  if (!fit.fits() && quick.fits()) fit = whole.run();
-  fit.operations_built += quick.operations_built;
+  Fit fit = few && few->fits() ? whole.built(few->placement) : whole.run();
+  if (few && few->fits() && !fit.fits()) fit = whole.run();
+  if (few) fit.operations_built += few->operations_built;
   return fit;
 }
 
 bool may_fit(const Workload& workload, const Combination& combination, const PlanRequest& request,
              const TierLimits& limits, const CostModel& costs) {
-  const std::optional<Workload> few = with_few_waves(workload, combination.wave);
-  if (!few) return true;
-  const TierLimits less = limits_of_few(limits, workload, *few);
-  return !is_short(Filler(*few, combination, request, less, costs).run());
+  const std::optional<Fit> few = fill_few(workload, combination, request, limits, costs);
+  return !few || !is_short(*few);
 }
 
 }  // namespace sluice

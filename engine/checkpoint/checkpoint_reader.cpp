@@ -200,7 +200,7 @@ void CheckpointReader::verify_on_drive() const {
 void CheckpointReader::verify(StatePart part) const { check(part, /*past_cache=*/false); }
 
 void CheckpointReader::check(StatePart part, bool past_cache) const {
-  std::array<std::byte, 256 << 10> piece;  // not of the heap: steps may be under way
+  alignas(64) std::array<std::byte, 256 << 10> piece;  // not of the heap: steps may go on
   Chunks chunks(*this, part, piece);
   if (past_cache) chunks.read_past_cache();
   for (const ManifestTensor& tensor : manifest_.tensors) {

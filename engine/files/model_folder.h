@@ -5,6 +5,7 @@
 // A Hugging Face model folder: config.json, safetensors in one file or in shards with
 // an index, and small files beside them that only other programs read.
 
+#include <array>
 #include <cstddef>
 #include <filesystem>
 #include <map>
@@ -19,6 +20,19 @@
 #include "engine/model/model_shape.h"
 
 namespace sluice {
+
+// What other programs need beside the weights.
+inline constexpr std::array kCompanions{"tokenizer.json",
+                                        "tokenizer_config.json",
+                                        "tokenizer.model",
+                                        "vocab.json",
+                                        "merges.txt",
+                                        "special_tokens_map.json",
+                                        "vocab.txt",
+                                        "added_tokens.json",
+                                        "chat_template.jinja",
+                                        "generation_config.json",
+                                        "preprocessor_config.json"};
 
 struct ModelFolderContent {
   ModelShape shape;

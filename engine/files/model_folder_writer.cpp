@@ -16,18 +16,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// What other programs need beside the weights.
-constexpr std::array<const char*, 11> kCompanions{"tokenizer.json",
-                                                  "tokenizer_config.json",
-                                                  "tokenizer.model",
-                                                  "vocab.json",
-                                                  "merges.txt",
-                                                  "special_tokens_map.json",
-                                                  "vocab.txt",
-                                                  "added_tokens.json",
-                                                  "chat_template.jinja",
-                                                  "generation_config.json",
-                                                  "preprocessor_config.json"};
 constexpr Bytes kLargestCompanion{256 << 20};
 
 void write_whole(const fs::path& path, std::string_view text) {

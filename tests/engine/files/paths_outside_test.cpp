@@ -138,18 +138,6 @@ class PathsOutside : public testing::Test {
     EXPECT_NE(watch.seen(), "") << "the watch sees nothing";
   }
 
-  static constexpr std::array kCompanions{"tokenizer.json",
-                                          "tokenizer_config.json",
-                                          "tokenizer.model",
-                                          "vocab.json",
-                                          "merges.txt",
-                                          "special_tokens_map.json",
-                                          "vocab.txt",
-                                          "added_tokens.json",
-                                          "chat_template.jinja",
-                                          "generation_config.json",
-                                          "preprocessor_config.json"};
-
   const ScratchFolder scratch_;
   const fs::path inside_ = scratch_ / "inside";
   const fs::path outside_ = scratch_ / "outside";

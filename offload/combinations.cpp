@@ -100,9 +100,13 @@ double bound_of(const Workload& workload, const Combination& c, const TierLimits
   for (const Tier tier : kTiers) {
     room[index_of(tier)] = static_cast<double>(limits.capacity[index_of(tier)].value);
   }
+  double memory = room[0] + room[1];
   if (limits.shared_ram) {
-    room[1] = std::min(room[1], static_cast<double>(limits.shared_ram->value));
+    const auto shared = static_cast<double>(limits.shared_ram->value);
+    room[1] = std::min(room[1], shared);
+    memory = std::min(memory, shared);
   }
+  if (memory + room[2] < t.weights + t.states) return std::numeric_limits<double>::infinity();
   room[index_of(c.activations)] -= kept_wave;
   const WorkingSet working = working_set(workload, c);
   if (room[index_of(c.activations)] < 0 || room[0] < working.layer) {

@@ -60,6 +60,7 @@ class Filler {
       Fit resident = built(all_resident(placement));
       if (resident.fits()) fit = raised(std::move(resident));
     }
+    fit.operations_built = built_;
     return fit;
   }
 
@@ -125,7 +126,8 @@ class Filler {
       }
       if (fixed(request_.states, f).value_or(Tier::kDevice) == Tier::kDevice) total += bytes.state;
     }
-    return total <= limits_.capacity[index_of(Tier::kDevice)].value;
+    const Bytes capacity = limits_.capacity[index_of(Tier::kDevice)];
+    return total <= std::min(capacity, limits_.shared_ram.value_or(capacity)).value;
   }
 
   Placement all_resident(Placement p) const {

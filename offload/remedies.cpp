@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <future>
 
 #include "devices/base/error.h"
 #include "devices/base/format.h"
@@ -17,9 +18,6 @@ namespace sluice {
 namespace {
 
 constexpr std::int64_t kBudget = 60'000;  // of one change
-// Of all changes: beyond it only those that are known to fit are tried, so that a refusal of a
-// large model does not take seconds more.
-constexpr std::int64_t kWholeBudget = 300'000;
 
 Tier shortest(const std::array<Bytes, kTierCount>& missing) {
   Tier tier = Tier::kDevice;
@@ -35,7 +33,7 @@ struct Change {
   Model model;
   PlanRequest request;
   TierLimits limits;
-  double fits_with = 0;  // seconds of a placement known to fit; 0: none is
+  bool nearest_fits = false;  // the placement that was short of the least
 
   void add(const std::string& part) { text += (text.empty() ? "" : " ") + part; }
 };
@@ -56,24 +54,39 @@ Model same(const Model& model) {
   return copy;
 }
 
+Remedy remedy_of(const Change& change, const SearchResult& found, double nearest_seconds) {
+  Remedy remedy{.change = change.text};
+  if (found.placement) remedy.step_seconds = found.step_seconds;
+  if (change.nearest_fits) {
+    remedy.step_seconds =
+        found.placement ? std::min(found.step_seconds, nearest_seconds) : nearest_seconds;
+  } else if (!found.placement) {
+    for (const Bytes b : found.nearest_missing) remedy.missing = std::max(remedy.missing, b);
+  }
+  return remedy;
+}
+
 }  // namespace
 
 Infeasible explain(const Model& model, const PlanRequest& request, const TierLimits& limits,
                    const Machine& machine, const SearchResult& result) {
   // Measured on the whole Program; the search may have looked at a few waves of it.
   std::array<Bytes, kTierCount> missing = result.nearest_missing, extent{};
-  double nearest_seconds = 0;
+  std::future<double> nearest_seconds;
   bool large = false;  // one Program is more than a change may cost
   if (result.nearest) {
-    const Workload workload = model.workload(result.nearest->sequences);
-    const CostModel costs(machine, workload);
-    const Program program = build_training(workload, *result.nearest, costs);
+    Workload workload = model.workload(result.nearest->sequences);
+    Program program = build_training(workload, *result.nearest, CostModel(machine, workload));
     missing = missing_bytes(program, limits);
     for (const Tier tier : kTiers) extent[index_of(tier)] = program.needs(tier);
     large = std::ssize(program.operations) > kBudget;
-    nearest_seconds =
-        simulate(program, derive_waits(program), costs, {.serial = request.serial, .warm_up = 1})
-            .step_seconds;
+    nearest_seconds = std::async(
+        std::launch::async, [&machine, serial = request.serial, workload = std::move(workload),
+                             program = std::move(program)] {
+          return simulate(program, derive_waits(program), CostModel(machine, workload),
+                          {.serial = serial, .warm_up = 1})
+              .step_seconds;
+        });
   }
   const Tier tier = shortest(missing);
   const std::size_t t = index_of(tier);
@@ -94,7 +107,7 @@ Infeasible explain(const Model& model, const PlanRequest& request, const TierLim
   // What is missing, or `factor` times what is needed, which is faster: the nearest placement
   // fits there.
   const auto enough = [&](double factor) {
-    Change change{"", same(model), request, limits, nearest_seconds};
+    Change change{"", same(model), request, limits, true};
     std::array<Bytes, kTierCount> used = extent;
     for (const Tier short_tier : kTiers) {
       const std::size_t s = index_of(short_tier);
@@ -151,7 +164,7 @@ Infeasible explain(const Model& model, const PlanRequest& request, const TierLim
   }
   int larger = 0;  // two at least, so that three of all fit
   for (const double factor : {1.5, 2.0, 3.0, 4.0, 8.0}) {
-    if (!result.nearest || (larger >= 2 && (!by_key(tier) || changes.size() > 8))) break;
+    if (!result.nearest || (larger >= 2 && (!by_key(tier) || changes.size() > 6))) break;
     Change more = enough(factor);
     const bool known = std::any_of(changes.begin(), changes.end(),
                                    [&](const Change& c) { return c.text == more.text; });
@@ -160,32 +173,18 @@ Infeasible explain(const Model& model, const PlanRequest& request, const TierLim
     ++larger;
   }
 
-  std::int64_t left = kWholeBudget;
-  int fitting = 0;
+  // All at once: a refusal of a large model shall not take seconds.
+  std::vector<std::future<SearchResult>> tries;
   for (const Change& change : changes) {
-    if (left <= 0 && (change.fits_with <= 0 || fitting >= 3)) continue;
-    if (large && change.fits_with > 0 &&
-        &change == changes.data()) {  // the nearest placement itself
-      infeasible.remedies.push_back({.change = change.text, .step_seconds = change.fits_with});
-      ++fitting;
-      continue;
-    }
-    const SearchResult found =
-        search_placement(change.model, change.request, change.limits, machine, kBudget);
-    left -= found.spent;
-    Remedy remedy{.change = change.text};
-    if (found.placement) {
-      remedy.step_seconds = found.step_seconds;
-      if (change.fits_with > 0) {
-        remedy.step_seconds = std::min(remedy.step_seconds, change.fits_with);
-      }
-    } else if (change.fits_with > 0) {
-      remedy.step_seconds = change.fits_with;
-    } else {
-      for (const Bytes b : found.nearest_missing) remedy.missing = std::max(remedy.missing, b);
-    }
-    fitting += remedy.missing.value > 0 ? 0 : 1;
-    infeasible.remedies.push_back(std::move(remedy));
+    const bool nearest_alone = large && change.nearest_fits && &change == changes.data();
+    tries.push_back(std::async(std::launch::async, [&change, &machine, nearest_alone] {
+      if (nearest_alone) return SearchResult{};
+      return search_placement(change.model, change.request, change.limits, machine, kBudget);
+    }));
+  }
+  const double seconds = nearest_seconds.valid() ? nearest_seconds.get() : 0;
+  for (std::size_t i = 0; i < changes.size(); ++i) {
+    infeasible.remedies.push_back(remedy_of(changes[i], tries[i].get(), seconds));
   }
   // What fits first, fastest first; then what helps most.
   std::stable_sort(infeasible.remedies.begin(), infeasible.remedies.end(),

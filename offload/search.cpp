@@ -96,15 +96,15 @@ class Search {
 
   // What the sizes and waves that were tried lie between: steps to a neighbour that is faster,
   // as long as there is one. The first found may be far from the best where little fits, and
-  // its Program so large that a try costs more than is left: a few are made all the same.
+  // its Program so large that a try costs more than is left: a plan makes a few all the same.
   void climb() {
-    constexpr int kAtLeast = 3;
+    const int at_least = budget_given_ < kBudget ? 0 : 3;
     budget_ = std::max(budget_, std::min(kClimb, budget_given_));
     for (bool better = true; better;) {
       better = false;
       int tries = 0;
       for (const Combination& c : neighbours(best_combination_, request_)) {
-        if (budget_ <= 0 && tries++ >= kAtLeast) return;
+        if (budget_ <= 0 && tries++ >= at_least) return;
         const double before = best_->seconds;
         consider(c);
         better = best_->seconds < before;

@@ -15,11 +15,14 @@
 namespace sluice {
 namespace {
 
-struct Depth {
-  int fetch_ahead, drain_late;
+struct Fetch {
+  int ahead;
   std::int64_t segment_elements;
+  bool reuse_gradients;  // as the leanest plans do
 };
-constexpr std::array<Depth, 3> kDepths = {{{1, 0, 1 << 16}, {2, 1, 1 << 18}, {4, 3, 1 << 18}}};
+constexpr std::array<Fetch, 3> kFetches = {
+    {{1, 1 << 16, true}, {2, 1 << 18, false}, {4, 1 << 18, false}}};
+constexpr std::array<int, 3> kDrains = {0, 1, 3};
 
 std::vector<int> waves_of(const Workload& workload) {
   std::vector<int> waves = {1};
@@ -40,15 +43,15 @@ Trial trial_of(const Row& row, const Workload& workload, const TrialChoices& cho
   p.adam_on_device.assign(p.adam_on_device.size(), row[4] == 1);
   p.recompute.assign(p.recompute.size(), row[5] == 1);
   p.wave = waves_of(workload)[row[6]];
-  p.fetch_ahead = kDepths[row[8]].fetch_ahead;
-  p.drain_late = kDepths[row[8]].drain_late;
-  p.segment_elements = kDepths[row[8]].segment_elements;
-  p.reuse_gradients = p.fetch_ahead == 1;  // as the leanest plans have both
+  p.fetch_ahead = kFetches[row[8]].ahead;
+  p.segment_elements = kFetches[row[8]].segment_elements;
+  p.reuse_gradients = kFetches[row[8]].reuse_gradients;
+  p.drain_late = kDrains[row[9]];
   p.digest = true;
   trial.clips = choices.clips;
-  trial.serial = row[9] == 1;
-  trial.threads = choices.threads[row[10]];
-  trial.io_name = choices.io[row[11]];
+  trial.serial = row[10] == 1;
+  trial.threads = choices.threads[row[11]];
+  trial.io_name = choices.io[row[12]];
   trial.io = trial.io_name == "uring" ? StorageBackend::kUring : StorageBackend::kThreads;
   return trial;
 }
@@ -102,7 +105,7 @@ Trial reference_trial(const Workload& workload, bool clips) {
 
 std::vector<Trial> trials_of(const Workload& workload, const CostModel& costs,
                              const TrialChoices& choices) {
-  // weights, gradients, optimizer, activations, Adam, recompute, wave, update, depth;
+  // weights, gradients, optimizer, activations, Adam, recompute, wave, update, fetch, drain;
   // overlap, threads, back end.
   const std::vector<std::size_t> sizes = {3,
                                           3,
@@ -112,7 +115,8 @@ std::vector<Trial> trials_of(const Workload& workload, const CostModel& costs,
                                           2,
                                           waves_of(workload).size(),
                                           choices.deferred.size(),
-                                          kDepths.size(),
+                                          kFetches.size(),
+                                          kDrains.size(),
                                           2,
                                           choices.threads.size(),
                                           choices.io.size()};

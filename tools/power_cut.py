@@ -95,6 +95,14 @@ def check_checkpoint(work, run_dir, step):
         shutil.rmtree(alone)
 
 
+def check_no_gap(run_dir, told):
+    """Where a checkpoint is, the one before it is too, unless two newer ones replaced it: those
+    that were announced last are (check_checkpoint), and at most one is ahead of them."""
+    ahead = [path.name for path in run_dir.glob("checkpoints/step-*")
+             if path.name[5:].isdigit() and int(path.name[5:]) > max(told, default=0)]
+    assert len(ahead) <= 1, f"{ahead} are there, announced were {told}"
+
+
 def one_cut(disk, work, length, chance, expected):
     """Cuts once, mostly behind the first checkpoint; returns how many had been announced."""
     run_dir = disk.mount_point / "run"
@@ -110,6 +118,7 @@ def one_cut(disk, work, length, chance, expected):
     disk.unmount()
     disk.mount()
     try:
+        check_no_gap(run_dir, announced(talk))
         kept = sorted(announced(talk))[-2:]
         for step in kept:
             check_checkpoint(work, run_dir, step)

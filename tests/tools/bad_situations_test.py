@@ -64,8 +64,10 @@ class Storage(Situation):
         first = self.start(*self.WORDS, "--limits.storage_path", self.path, "--run-dir", "a",
                            "--train.steps", 100000)
         self.wait_for(first, "step 1")
+        start = time.monotonic()
         second = self.sluice("train", "run.toml", "--run-dir", "a", "--overwrite")
         self.refused(second, 2, "in use", str(first.pid))
+        self.assertLess(time.monotonic() - start, 2)
         third = self.sluice(*self.WORDS, "--limits.storage_path", self.path, "--run-dir", "b")
         self.refused(third, 2, "swap", str(first.pid), "--limits.storage_path")
 

@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import random
+import resource
 import subprocess
 import tempfile
 import time
@@ -129,6 +130,28 @@ class Faults(unittest.TestCase):
             for point in points:
                 self.assertGreater(struck[point], 0, f"{point} was never hit")
             self.assertGreaterEqual(sum(struck.values()), 200, struck)
+
+    def test_asking_again_is_no_busy_loop(self):
+        for io in self.back_ends():
+            points = [point for point in TRANSIENT[io]
+                      if point.split(".")[1] in ("EINTR", "EAGAIN", "EBUSY", "ECANCELED")]
+            def seconds(faults):
+                return min(self.cpu_seconds(faults, "--limits.io", io, "--train.steps", "200")
+                           for _ in range(3))
+            calm = seconds("read.EIO@1000000000")  # the shim alone
+            struck = seconds(";".join(f"{point}=0.01" for point in points))
+            self.assertLess(struck, 1.5 * calm)
+            for point in points:
+                self.assertGreater(self.struck()[point], 0, f"{point} was never hit")
+
+    def cpu_seconds(self, faults, *words):
+        def used():
+            children = resource.getrusage(resource.RUSAGE_CHILDREN)
+            return children.ru_utime + children.ru_stime
+        before = used()
+        done = self.train(faults, *words)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return used() - before
 
     def test_three_hundred_steps_of_transfers_cut_short_change_no_digest(self):
         steps = ("--train.steps", "300")

@@ -114,9 +114,21 @@ TEST(CheckpointFolder, SavedAndLoadedAgainAndAgainNothingGrows) {
   const auto entries = [](const std::filesystem::path& of) {
     return std::distance(std::filesystem::recursive_directory_iterator(of), {});
   };
+  // As du counts: blocks that the disk has given away, also behind a file's end.
+  const auto blocks = [](const std::filesystem::path& of) {
+    std::int64_t sum = 0;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(of)) {
+      struct stat status {};
+      EXPECT_EQ(stat(entry.path().c_str(), &status), 0);
+      if (entry.is_regular_file()) sum += status.st_blocks;
+    }
+    return sum;
+  };
   std::ptrdiff_t files = 0, descriptors = 0;
+  std::int64_t on_disk = 0;
   const int cycles = times(30, 1000);
-  for (int step = 1; step <= cycles; ++step) {
+  constexpr int kBefore = 1000;  // numbers of one length, and so manifests
+  for (int step = kBefore + 1; step <= kBefore + cycles; ++step) {
     state.fill(static_cast<unsigned>(step));
     const std::vector<std::byte> saved = state.bytes();
     const std::filesystem::path made = state.save(folder.path(), step);
@@ -124,11 +136,13 @@ TEST(CheckpointFolder, SavedAndLoadedAgainAndAgainNothingGrows) {
     state.fill(0);
     CheckpointReader(made).load(state.workload(), state.state());
     ASSERT_EQ(state.bytes(), saved);
-    if (step > 3) {  // two that are kept, and what a first time takes
+    if (step > kBefore + 3) {  // two that are kept, and what a first time takes
       ASSERT_EQ(entries(folder.path()), files) << "step " << step;
       ASSERT_EQ(entries("/proc/self/fd"), descriptors) << "step " << step;
+      ASSERT_EQ(blocks(folder.path()), on_disk) << "step " << step;
     }
     files = entries(folder.path());
+    on_disk = blocks(folder.path());
     descriptors = entries("/proc/self/fd");
   }
 }

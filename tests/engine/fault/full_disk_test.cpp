@@ -5,8 +5,6 @@
 // a mount namespace of the test's own, so nothing is left of them.
 
 #include <fmt/format.h>
-#include <sched.h>
-#include <sys/mount.h>
 
 #include <cerrno>
 #include <cstdlib>
@@ -14,6 +12,7 @@
 #include "devices/storage/file_system.h"
 #include "engine/files/model_folder.h"
 #include "tests/engine/fault/killed_run.h"
+#include "tests/support/mounted_disk.h"
 
 namespace sluice {
 namespace {
@@ -22,26 +21,18 @@ namespace fs = std::filesystem;
 
 constexpr int kInodes = 60;
 
-// 64 MiB at `point`, gone with the object; missing() says why there are none.
-class Disk {
- public:
-  Disk(const std::string& kind, const fs::path& point) : point_(point) {
-    fs::create_directories(point);
-    if (::unshare(CLONE_NEWNS) != 0 ||
-        ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
-      missing_ = "needs root: a mount namespace";
-    } else if (!(kind == "tmpfs" ? mount_tmpfs() : mount_ext4())) {
-      missing_ = "needs " + kind + " and loop devices";
-    }
-  }
-  ~Disk() {
-    if (missing_.empty()) ::umount2(point_.c_str(), MNT_DETACH);
-  }
-  Disk(const Disk&) = delete;
-  Disk& operator=(const Disk&) = delete;
+// Nothing of ext4 is kept for root, which the test is.
+MountedDisk::Kind small_disk(const std::string& kind) {
+  if (kind == "ext4") return {.name = kind, .options = "-m 0"};
+  return {.name = kind, .options = fmt::format("size=64m,mode=755,nr_inodes={}", kInodes)};
+}
 
-  const std::string& missing() const { return missing_; }
-  Bytes free() const { return free_space(point_); }
+// 64 MiB that a test fills.
+class Disk : public MountedDisk {
+ public:
+  Disk(const std::string& kind, const fs::path& point) : MountedDisk(small_disk(kind), point) {}
+
+  Bytes free() const { return free_space(point()); }
 
   // Leaves less than `room` and a block.
   void fill(Bytes room) const {
@@ -62,25 +53,7 @@ class Disk {
   void make_room() const { fs::remove_all(ballast()); }
 
  private:
-  fs::path ballast() const { return point_ / "ballast"; }
-
-  bool mount_tmpfs() const {
-    const std::string options = fmt::format("size=64m,mode=755,nr_inodes={}", kInodes);
-    return ::mount("none", point_.c_str(), "tmpfs", 0, options.c_str()) == 0;
-  }
-  bool mount_ext4() const {
-    const std::string image = images_ / "image";
-    std::ofstream(image).close();
-    fs::resize_file(image, 64 << 20);
-    // Nothing kept for root, which the test is.
-    const std::string command =
-        fmt::format("mkfs.ext4 -q -m 0 {} && mount -o loop {} {}", image, image, point_.string());
-    return std::system(("{ " + command + "; } >/dev/null 2>&1").c_str()) == 0;
-  }
-
-  fs::path point_;
-  ScratchFolder images_;
-  std::string missing_;
+  fs::path ballast() const { return point() / "ballast"; }
 };
 
 // A run with a checkpoint of step 2, whose checkpoints lie on a disk of their own.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Sluice developers
 
-// Every reader on the committed corpus, and on a few hundred mutations of each file: what
+// Every reader on the committed corpus, and on some hundred mutations of each file: what
 // the fuzzers look for at length, in every build. Files named good* must be accepted, all
 // others refused.
 
@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "tests/fuzz/fuzz_target.h"
+#include "tests/fuzz/structure_mutator.h"
 
 namespace sluice {
 namespace {
@@ -83,6 +84,11 @@ TEST_P(Corpus, MutatedItIsReadOrRefusedAndNothingElse) {
     const std::string bytes = bytes_in(file);
     std::mt19937_64 random(1);
     for (int i = 0; i < 300; ++i) fuzz_accepts(target, mutated(bytes, random));
+    for (std::uint64_t seed = 0; seed < 300; ++seed) {
+      const auto made = mutated_structure(bytes, seed);
+      if (!made) break;  // it has none
+      fuzz_accepts(target, *made);
+    }
   }
 }
 

@@ -4,11 +4,13 @@
 // One libFuzzer executable for all targets: the environment variable
 // SLUICE_FUZZ_TARGET names the one to run.
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 
 #include "tests/fuzz/fuzz_target.h"
+#include "tests/fuzz/structure_mutator.h"
 
 namespace {
 
@@ -29,4 +31,21 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   static const sluice::FuzzTarget& target = chosen_target();
   sluice::fuzz_accepts(target, {reinterpret_cast<const char*>(data), size});
   return 0;
+}
+
+// libFuzzer's own, which change bytes.
+extern "C" std::size_t LLVMFuzzerMutate(std::uint8_t* data, std::size_t size, std::size_t most);
+
+// Every second time the structure, where the target reads what has one.
+extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size,
+                                               std::size_t most, unsigned int seed) {
+  if (seed % 2 == 0) {
+    const auto made =
+        sluice::mutated_structure({reinterpret_cast<const char*>(data), size}, seed / 2);
+    if (made && made->size() <= most) {
+      std::ranges::copy(*made, data);
+      return made->size();
+    }
+  }
+  return LLVMFuzzerMutate(data, size, most);
 }

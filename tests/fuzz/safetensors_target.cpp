@@ -2,6 +2,7 @@
 // SPDX-FileCopyrightText: The Sluice developers
 #include <array>
 #include <cstring>
+#include <vector>
 
 #include "engine/files/safetensors.h"
 #include "tests/fuzz/fuzz_target.h"
@@ -10,10 +11,28 @@
 namespace sluice {
 namespace {
 
+// The tensors that are accepted are as safetensors.h promises: of the size of their shape, end
+// to end from the header to the end of the file.
+void check_tensors(std::string_view bytes, const std::vector<StoredTensor>& tensors) {
+  std::uint64_t length = 0;
+  std::memcpy(&length, bytes.data(), sizeof(length));
+  auto at = static_cast<std::int64_t>(sizeof(length) + length);
+  for (const StoredTensor& tensor : tensors) {
+    auto size = static_cast<double>(stored_width(tensor.dtype));  // cannot overflow
+    for (const std::int64_t extent : tensor.shape) size *= static_cast<double>(extent);
+    SLUICE_CHECK(size == static_cast<double>(tensor.size.value));
+    SLUICE_CHECK(tensor.offset == at);
+    at += tensor.size.value;
+  }
+  SLUICE_CHECK(at == static_cast<std::int64_t>(bytes.size()));
+}
+
 void read_all(std::string_view bytes) {
   const MemoryFile memory(bytes);
   const InputFile file(memory.path());
-  for (const StoredTensor& tensor : read_safetensors_header(file)) {
+  const std::vector<StoredTensor> tensors = read_safetensors_header(file);
+  check_tensors(bytes, tensors);
+  for (const StoredTensor& tensor : tensors) {
     std::array<float, 64> values{};
     const std::int64_t count = tensor.size.value / stored_width(tensor.dtype);
     const auto some = std::span(values).first(

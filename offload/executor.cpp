@@ -5,28 +5,20 @@
 #include <algorithm>
 #include <atomic>
 #include <exception>
-#include <limits>
 #include <mutex>
 #include <thread>
 
 #include "devices/base/error.h"
 #include "offload/execute.h"
+#include "offload/iterations.h"
 #include "offload/lane_progress.h"
 #include "offload/operation_runner.h"
 
 namespace sluice {
 namespace {
 
-// Iterations whose spans are kept: one that is read, and those that lanes may be in.
-constexpr std::int64_t kSpansKept = 4;
-// Iterations of which is known whether their step is saved: an update may be deferred, and
-// spans are read while two more iterations run and a third is published.
-constexpr std::int64_t kSavesKept = 8;
 // Operations that a storage lane keeps in flight.
 constexpr std::int64_t kStorageDepth = 4;
-
-// Which stages run in an iteration. Iteration i works for step `first + i - 1`.
-enum class Mode : std::uint8_t { kBefore, kStep, kAfter };
 
 }  // namespace
 
@@ -57,7 +49,8 @@ class Executor::Impl {
                                      QueueKind::kDeviceToHost};
       state.queue = resources.accelerator.create_queue(
           kKinds[index_of(lane)],
-          static_cast<std::size_t>(2 * kSpansKept * std::max<std::int64_t>(state.size, 1) + 2));
+          static_cast<std::size_t>(2 * Iterations::kKept * std::max<std::int64_t>(state.size, 1) +
+                                   2));
       if (lane == Lane::kCompute) state.queue->lend(runner_.queue_scratch());
     }
     SLUICE_CHECK(lanes_[index_of(Lane::kStorageRead)].size +
@@ -123,12 +116,9 @@ class Executor::Impl {
   };
 
   void begin_run(std::int64_t first, StepListener& listener) {
-    first_ = first;
     listener_ = &listener;
     failure_ = nullptr;
-    published_.reset();
     collected_.reset();
-    end_ = std::numeric_limits<std::int64_t>::max();
     for (LaneState& state : lanes_) {
       state.progress.reset();
       state.seen.fill(0);
@@ -136,42 +126,7 @@ class Executor::Impl {
       std::fill(state.in_flight.done.begin(), state.in_flight.done.end(), false);
       if (state.queue) state.first_ticket = state.queue->mark();
     }
-    publish(0, Mode::kBefore);
-  }
-
-  // Makes iteration known to the lanes. After kAfter there is none.
-  void publish(std::int64_t iteration, Mode mode) {
-    modes_[static_cast<std::size_t>(iteration % kSpansKept)] = mode;
-    if (mode == Mode::kAfter) end_ = iteration + 1;
-    saved_[static_cast<std::size_t>(iteration % kSavesKept)] =
-        mode == Mode::kStep && options_.sink != nullptr &&
-        options_.sink->wants(first_ + iteration - 1);
-    published_.raise_to(iteration + 1);
-  }
-
-  // Waits until iteration is known; false if the run ends before it.
-  bool enter(std::int64_t iteration) {
-    if (iteration >= end_) return false;
-    published_.wait_for(iteration + 1);
-    return !failed_now() && iteration < end_;
-  }
-
-  bool failed_now() const { return published_.value() == std::numeric_limits<std::int64_t>::max(); }
-
-  std::int64_t step_of(std::int64_t iteration, const Operation& operation) const {
-    return first_ + iteration - 1 - operation.stage;
-  }
-
-  bool masked(std::int64_t iteration, const Operation& operation) const {
-    if (operation.for_save &&
-        (iteration < operation.stage ||
-         !saved_[static_cast<std::size_t>((iteration - operation.stage) % kSavesKept)])) {
-      return true;
-    }
-    const Mode mode = modes_[static_cast<std::size_t>(iteration % kSpansKept)];
-    if (operation.stage < 0) return mode == Mode::kAfter;
-    if (operation.stage == 0) return mode != Mode::kStep;
-    return iteration < 2;  // the step before belongs to this run
+    iterations_.begin(first);
   }
 
   template <typename Body>
@@ -201,29 +156,29 @@ class Executor::Impl {
       const std::lock_guard lock(failure_mutex_);
       if (failure_ == nullptr) failure_ = error;
     }
-    published_.poison();
+    iterations_.fail();
     collected_.poison();
     for (LaneState& state : lanes_) state.progress.poison();
   }
 
   void run_lane(LaneState& state) {
-    for (std::int64_t iteration = 0; enter(iteration); ++iteration) {
+    for (std::int64_t iteration = 0; iterations_.enter(iteration); ++iteration) {
       collected_.wait_for(iteration - 2);
       for (std::int64_t position = 0; position < state.size; ++position) {
         wait_for_predecessors(state, iteration, position);
-        if (failed_now()) return;
+        if (iterations_.failed()) return;
         execute(state, iteration, position);
       }
     }
   }
 
   void run_serially() {
-    for (std::int64_t iteration = 0; enter(iteration); ++iteration) {
+    for (std::int64_t iteration = 0; iterations_.enter(iteration); ++iteration) {
       collected_.wait_for(iteration - 2);
       for (std::size_t i = 0; i < program_.operations.size(); ++i) {
         LaneState& state = lanes_[index_of(program_.operations[i].lane)];
         const std::int64_t position = program_.lane_position[i];
-        if (failed_now()) return;
+        if (iterations_.failed()) return;
         execute(state, iteration, position);
         wait_done(state, iteration * state.size + position + 1);
       }
@@ -245,7 +200,7 @@ class Executor::Impl {
       if (is_device_lane(other.lane) && is_device_lane(state.lane)) {
         // The device waits, not this thread.
         other.progress.wait_for(needed);
-        if (failed_now()) return;
+        if (iterations_.failed()) return;
         state.queue->wait(*other.queue, end_ticket(other, needed));
       } else {
         wait_done(other, needed);
@@ -261,7 +216,7 @@ class Executor::Impl {
 
   void wait_done(LaneState& state, std::int64_t operations) {
     state.progress.wait_for(operations);
-    if (is_device_lane(state.lane) && !failed_now() && operations > 0) {
+    if (is_device_lane(state.lane) && !iterations_.failed() && operations > 0) {
       state.queue->synchronize(end_ticket(state, operations));
     }
   }
@@ -271,10 +226,10 @@ class Executor::Impl {
     const Operation& operation = program_.operations[index];
     state.current = static_cast<std::int32_t>(index);
     const std::int64_t sequence = iteration * state.size + position;
-    const std::int64_t step = step_of(iteration, operation);
-    const bool runs = !masked(iteration, operation);
+    const std::int64_t step = iterations_.step_of(iteration, operation);
+    const bool runs = !iterations_.masked(iteration, operation);
     if (runs && options_.before) options_.before(index, step);
-    Span& span = spans_[static_cast<std::size_t>(iteration % kSpansKept)][index];
+    Span& span = spans_[static_cast<std::size_t>(iteration % Iterations::kKept)][index];
     if (is_device_lane(state.lane)) {
       state.queue->mark();
       if (runs) runner_.issue(operation, step, *state.queue);
@@ -283,7 +238,7 @@ class Executor::Impl {
     } else if (has_depth(state.lane)) {
       state.progress.wait_for(sequence + 1 - kStorageDepth);
       span = {steady_seconds().count(), 0};
-      if (failed_now()) return;
+      if (iterations_.failed()) return;
       if (runs) {
         state.in_flight.started.fetch_add(1, std::memory_order_relaxed);
         runner_.transfer(operation, state.in_flight, static_cast<std::uint64_t>(sequence));
@@ -303,13 +258,16 @@ class Executor::Impl {
 
   void run_on_host_lane(const Operation& operation, std::int64_t step, std::int64_t iteration) {
     const bool more = runner_.run(operation, step, *listener_);
-    if (operation.kind == OperationKind::kPrepare) {
-      publish(iteration + 1, more ? Mode::kStep : Mode::kAfter);
-    }
+    if (operation.kind != OperationKind::kPrepare) return;
+    using Mode = Iterations::Mode;
+    const std::int64_t next = iteration + 1;
+    const bool saved =
+        more && options_.sink != nullptr && options_.sink->wants(iterations_.step_of(next));
+    iterations_.publish(next, more ? Mode::kStep : Mode::kAfter, saved);
   }
 
   void transfer_done(LaneState& state, std::int64_t sequence, std::exception_ptr error) {
-    const auto iteration = static_cast<std::size_t>(sequence / state.size % kSpansKept);
+    const auto iteration = static_cast<std::size_t>(sequence / state.size % Iterations::kKept);
     const std::int32_t operation = state.order[static_cast<std::size_t>(sequence % state.size)];
     if (error != nullptr) {
       // `current` is a later one by now.
@@ -337,30 +295,30 @@ class Executor::Impl {
   void collect() {
     double reported = 0;
     Timeline timeline;
-    for (std::int64_t iteration = 0; enter(iteration); ++iteration) {
+    for (std::int64_t iteration = 0; iterations_.enter(iteration); ++iteration) {
       timeline.spans.assign(program_.operations.size(), {});
       for (LaneState& state : lanes_) {
         wait_done(state, (iteration + 1) * state.size);
-        if (failed_now()) return;
+        if (iterations_.failed()) return;
       }
       for (std::size_t i = 0; i < program_.operations.size(); ++i) {
         const Operation& operation = program_.operations[i];
-        if (masked(iteration, operation)) continue;
+        if (iterations_.masked(iteration, operation)) continue;
         timeline.spans[i] = span_of(i, iteration);
         if (operation.kind != OperationKind::kReport) continue;
         timeline.step_seconds = reported > 0 ? timeline.spans[i].end - reported : 0;
         reported = timeline.spans[i].end;
       }
-      const bool step = modes_[static_cast<std::size_t>(iteration % kSpansKept)] == Mode::kStep;
+      const bool step = iterations_.is_step(iteration);
       collected_.raise_to(iteration + 1);
-      if (step) listener_->completed(first_ + iteration - 1, timeline);
+      if (step) listener_->completed(iterations_.step_of(iteration), timeline);
     }
   }
 
   Span span_of(std::size_t index, std::int64_t iteration) {
     LaneState& state = lanes_[index_of(program_.operations[index].lane)];
     if (!is_device_lane(state.lane)) {
-      return spans_[static_cast<std::size_t>(iteration % kSpansKept)][index];
+      return spans_[static_cast<std::size_t>(iteration % Iterations::kKept)][index];
     }
     const Queue::Ticket end =
         end_ticket(state, iteration * state.size + program_.lane_position[index] + 1);
@@ -384,13 +342,9 @@ class Executor::Impl {
   Resources resources_;
   OperationRunner runner_;
 
-  std::array<std::vector<Span>, kSpansKept> spans_;
-  std::array<Mode, kSpansKept> modes_{};
-  std::array<bool, kSavesKept> saved_{};  // whether the state of the iteration's step is saved
-  Progress published_;                    // iterations known
-  Progress collected_;                    // iterations whose spans were read
-  std::atomic<std::int64_t> end_{0};
-  std::int64_t first_ = 0;
+  std::array<std::vector<Span>, Iterations::kKept> spans_;
+  Iterations iterations_;
+  Progress collected_;  // iterations whose spans were read
   StepListener* listener_ = nullptr;
   std::mutex failure_mutex_;
   std::exception_ptr failure_;

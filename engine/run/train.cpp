@@ -104,7 +104,7 @@ class Run {
       start = resume_.load(plan_.workload, state_);
     } else {
       load_start(plan_.workload, config_.model, static_cast<std::uint64_t>(config_.train.seed),
-                 state_);
+                 hardware_.resources().host_workers, state_);
     }
     saves_.check_room();
     if (options_.dry_run) return {.reason = "dry run"};

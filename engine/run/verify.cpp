@@ -169,7 +169,8 @@ class Verifier {
     resources.host_workers.muster(kPatience);
     {
       StateAccess state(workload_, program, resources);
-      load_start(workload_, config_.model, static_cast<std::uint64_t>(config_.train.seed), state);
+      load_start(workload_, config_.model, static_cast<std::uint64_t>(config_.train.seed),
+                 resources.host_workers, state);
     }
     Outcome outcome;
     ExecuteOptions how{

@@ -88,14 +88,21 @@ void check_start(const ModelChoice& model) {
 }
 
 void load_start(const Workload& workload, const ModelChoice& model, std::uint64_t seed,
-                StateAccess& state) {
+                Workers& workers, StateAccess& state) {
   if (!model.path.empty() && model.init != ModelStart::kRandom) {
     return load_folder(workload, model.shape, model.path, state);
   }
   for (std::size_t f = 0; f < workload.flats.size(); ++f) {
     const int flat = static_cast<int>(f);
     state.load(flat, [&](std::int64_t first, std::span<float> out) {
-      initial_values(workload, model.shape, flat, first, out, seed);
+      constexpr std::int64_t kChunk = 1 << 14;
+      workers.for_each(divide_up(std::ssize(out), kChunk), [&](std::int64_t chunk) {
+        const std::int64_t at = chunk * kChunk;
+        const std::int64_t count = std::min(kChunk, std::ssize(out) - at);
+        initial_values(workload, model.shape, flat, first + at,
+                       out.subspan(static_cast<std::size_t>(at), static_cast<std::size_t>(count)),
+                       seed);
+      });
     });
   }
 }

@@ -7,6 +7,7 @@
 
 #include <filesystem>
 
+#include "devices/workers.h"
 #include "engine/config/run_config.h"
 #include "engine/files/model_folder.h"
 #include "offload/state_access.h"
@@ -18,10 +19,10 @@ namespace sluice {
 // dropout is left out. Errors: kData of the model folder.
 void check_start(const ModelChoice& model);
 
-// The start of a run: the weights of model.path, or random ones from `seed`.
-// Errors: kData of the model folder.
+// The start of a run: the weights of model.path, or random ones from `seed`, which `workers`
+// draw together. Errors: kData of the model folder.
 void load_start(const Workload& workload, const ModelChoice& model, std::uint64_t seed,
-                StateAccess& state);
+                Workers& workers, StateAccess& state);
 
 // The weights of a model folder, whoever reads them. Those of a checkpoint (it has a manifest)
 // are what was written: every chunk of them has been summed. Errors: kData.

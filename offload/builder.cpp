@@ -34,7 +34,7 @@ class Builder {
     activations_ = build_activations(context_, /*training=*/true);
     gradients_ = build_gradients(context_);
     allocate_workspace();
-    emit_batch();
+    emit_batch(/*training=*/true);
     emit_points();
     emit_norm_and_report();
     const bool deferred = context_.placement.deferred;
@@ -52,7 +52,7 @@ class Builder {
     weights_ = build_weights(context_);
     activations_ = build_activations(context_, /*training=*/false);
     allocate_workspace();
-    emit_batch();
+    emit_batch(/*training=*/false);
     emit_points();
     emit_report();
     return finish();
@@ -119,15 +119,23 @@ class Builder {
     }
   }
 
-  // The batch of the next step is prepared and sent in the middle of this one.
-  void emit_batch() {
+  // The batch of the next step is prepared and sent beside this one. In training late in it, when
+  // the last loss is there: what asks for an end until then gets it with this step.
+  void emit_batch(bool training) {
     Emitter& e = context_.emitter;
     e.emit({0, Moment::kBefore, kFirst}, {.kind = OperationKind::kBegin},
            {e.read(scalars_.batch_next), e.write(scalars_.batch)});
-    const Moment middle{(context_.schedule.last() + 1) / 2, Moment::kBefore, kFirst};
-    e.emit(middle, {.kind = OperationKind::kPrepare, .lane = Lane::kHostCompute, .stage = -1},
-           {e.write(scalars_.batch_host)});
-    e.move(middle, {.stage = -1}, e.read(scalars_.batch_host), e.write(scalars_.batch_next));
+    Moment moment{(context_.schedule.last() + 1) / 2, Moment::kBefore, kFirst};
+    Access loss;
+    if (training) {
+      const int last = context_.micro_batches() - 1;
+      moment = {context_.schedule.backward_point[context_.cell(context_.layers() - 1, last)],
+                Moment::kAfter, kFirst};
+      loss = Emitter::read(scalars_.losses, of_floats(last), of_floats(1));
+    }
+    e.emit(moment, {.kind = OperationKind::kPrepare, .lane = Lane::kHostCompute, .stage = -1},
+           {e.write(scalars_.batch_host), loss});
+    e.move(moment, {.stage = -1}, e.read(scalars_.batch_host), e.write(scalars_.batch_next));
   }
 
   void emit_points() {

@@ -56,7 +56,8 @@ class StepListener {
  public:
   virtual ~StepListener() = default;
   // Fills the batch (BatchLayout) of `step`, or returns false: there is no such
-  // step, and the run ends after the step before. Called in the middle of that one.
+  // step, and the run ends after the step before. Called while that one is in its last
+  // micro-batch's backward.
   virtual bool prepare(std::int64_t step, std::span<std::byte> batch) = 0;
   virtual void report(const StepReport& report) = 0;
   // Digest of the state after `step`, if the placement asks for it.

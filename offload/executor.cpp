@@ -293,7 +293,8 @@ class Executor::Impl {
 
   // Follows the lanes: reads the spans of each iteration when all of it is done.
   void collect() {
-    double reported = 0;
+    const std::size_t last = last_of_step();
+    double ended = 0;
     Timeline timeline;
     for (std::int64_t iteration = 0; iterations_.enter(iteration); ++iteration) {
       timeline.spans.assign(program_.operations.size(), {});
@@ -305,14 +306,26 @@ class Executor::Impl {
         const Operation& operation = program_.operations[i];
         if (iterations_.masked(iteration, operation)) continue;
         timeline.spans[i] = span_of(i, iteration);
-        if (operation.kind != OperationKind::kReport) continue;
-        timeline.step_seconds = reported > 0 ? timeline.spans[i].end - reported : 0;
-        reported = timeline.spans[i].end;
       }
       const bool step = iterations_.is_step(iteration);
+      if (step) {
+        timeline.step_seconds = ended > 0 ? timeline.spans[last].end - ended : 0;
+        ended = timeline.spans[last].end;
+      }
       collected_.raise_to(iteration + 1);
       if (step) listener_->completed(iterations_.step_of(iteration), timeline);
     }
+  }
+
+  // The operation with which a step ends: the compute lane's last one. Reports come from a lane
+  // that others keep waiting, now longer, now shorter.
+  std::size_t last_of_step() const {
+    const std::vector<std::int32_t>& order = lanes_[index_of(Lane::kCompute)].order;
+    const auto last = std::find_if(order.rbegin(), order.rend(), [&](std::int32_t i) {
+      return program_.operations[static_cast<std::size_t>(i)].stage == 0;
+    });
+    SLUICE_CHECK(last != order.rend());
+    return static_cast<std::size_t>(*last);
   }
 
   Span span_of(std::size_t index, std::int64_t iteration) {

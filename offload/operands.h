@@ -41,7 +41,7 @@ struct UpdateOperands {
 };
 // kPrepare
 struct PrepareOperands {
-  static constexpr std::size_t kBatch = 0;
+  static constexpr std::size_t kBatch = 0, kLoss = 1;  // the loss is waited for, not looked at
 };
 // kReport
 struct ReportOperands {

@@ -70,6 +70,20 @@ class Refusals(Folder):
         self.write("hub/config.json", "{")
         self.check(words, 4, "config.json", "not JSON")
 
+    def cost(self, words, code=0, *parts):
+        """Seconds of CPU, so that a busy machine is no slow one, and bytes resident at the most."""
+        with tempfile.TemporaryFile("w+") as said:
+            process = subprocess.Popen([BINARY, *map(str, words)], cwd=self.path,
+                                       env=self.environment(), stdout=said, stderr=said)
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            said.seek(0)
+            text = said.read()
+        self.assertEqual(process.returncode, code, text)
+        for part in parts:
+            self.assertIn(part, text)
+        return usage.ru_utime + usage.ru_stime, usage.ru_maxrss << 10
+
     @unittest.skipIf(sanitized(), "holds memory and time to the bounds of a plain build")
     def test_a_hostile_config_is_refused_before_anything_is_planned(self):
         gpt2_folder(self.path / "hub")
@@ -78,20 +92,14 @@ class Refusals(Folder):
             "n_layer": 4096, "n_embd": 1 << 20, "n_head": 8192}))
         words = ["--model.path", "hub", "--data.train", '["text.txt"]', "--data.seq_len", 16,
                  "--train.steps", 1]
+        _, idle = self.cost(["--version"])
         for command in (["train", *words], ["plan", *words], ["verify", *words],
                         ["eval", "hub", "--data", "text.txt"], ["export", "hub", "--out", "out"],
                         ["generate", "hub"]):
-            with tempfile.TemporaryFile("w+") as said:
-                start = time.monotonic()
-                process = subprocess.Popen([BINARY, *map(str, command)], cwd=self.path,
-                                           env=self.environment(), stdout=said, stderr=said)
-                _, status, usage = os.wait4(process.pid, 0)
-                process.returncode = os.waitstatus_to_exitcode(status)
-                said.seek(0)
-                self.assertIn("config.json", said.read())
-            self.assertEqual(process.returncode, 4, command)
-            self.assertLess(time.monotonic() - start, 2, command)
-            self.assertLess(usage.ru_maxrss, 200 << 10, command)
+            seconds, most = min(self.cost(command, 4, "config.json") for _ in range(3))
+            # 58 ms measured: all tensors of 4,096 layers are named before the first is compared.
+            self.assertLess(seconds, 0.1, command)
+            self.assertLess(most - idle, 16 << 20, command)
         gpt2_folder(self.path / "small")
         os.remove(self.path / "small/model.safetensors")
         done = self.sluice("plan", "--model.path", "small", "--data.seq_len", 16,

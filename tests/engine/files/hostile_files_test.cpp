@@ -2,7 +2,7 @@
 // SPDX-FileCopyrightText: The Sluice developers
 
 // Files that strangers broke by hand: every one is refused with the file and the field,
-// as bad data (exit code 4). What fuzzers find besides is in tests/fuzz/corpus.
+// as bad data (exit code 4), at little cost. What fuzzers find besides is in tests/fuzz/corpus.
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -12,6 +12,7 @@
 #include "engine/files/model_folder.h"
 #include "engine/files/model_json.h"
 #include "tests/engine/scratch.h"
+#include "tests/fuzz/refusal_cost.h"
 
 namespace sluice {
 namespace {
@@ -31,6 +32,11 @@ std::string tensor(const std::string& fields, const std::string& data = "1234") 
 }
 
 std::string nested(std::size_t depth) { return std::string(depth, '[') + std::string(depth, ']'); }
+
+void expect_refusal(const std::vector<std::string>& parts, const std::function<void()>& read) {
+  expect_error(ErrorKind::kData, parts, read);
+  expect_cheap_refusal(parts.back(), read);
+}
 
 TEST(HostileFiles, SafetensorsAreRefused) {
   const std::string good = R"("dtype":"F32","shape":[1],"data_offsets":[0,4])";
@@ -90,8 +96,7 @@ TEST(HostileFiles, SafetensorsAreRefused) {
   const ScratchFolder folder;
   for (const Case& c : cases) {
     const auto path = folder.write("bad.safetensors", c.content);
-    expect_error(ErrorKind::kData, {"bad.safetensors", c.part},
-                 [&] { read_safetensors_header(path); });
+    expect_refusal({"bad.safetensors", c.part}, [&] { read_safetensors_header(path); });
   }
 }
 
@@ -131,7 +136,8 @@ TEST(HostileFiles, IndexesAreRefused) {
   ASSERT_EQ(::mkfifo((folder / "fifo").c_str(), 0600), 0);
   for (const Case& c : cases) {
     folder.write("model.safetensors.index.json", c.content);
-    expect_error(ErrorKind::kData, {c.part}, [&] { ModelFolderReader reader(folder.path()); });
+    expect_refusal({folder.path().string(), c.part},
+                   [&] { ModelFolderReader reader(folder.path()); });
   }
 }
 
@@ -188,8 +194,7 @@ TEST(HostileFiles, ConfigsAreRefused) {
   const ScratchFolder folder;
   for (const Case& c : cases) {
     folder.write("config.json", c.content);
-    expect_error(ErrorKind::kData, {"config.json", c.part},
-                 [&] { read_model_json(folder.path()); });
+    expect_refusal({"config.json", c.part}, [&] { read_model_json(folder.path()); });
   }
 }
 
@@ -218,33 +223,32 @@ TEST(HostileFiles, TokenFilesAreRefused) {
   };
   for (const Case& c : cases) {
     folder.write("bad.bin", c.content);
-    expect_error(ErrorKind::kData, {"bad.bin", c.part}, [&] { open("bad.bin"); });
+    expect_refusal({"bad.bin", c.part}, [&] { open("bad.bin"); });
   }
   ASSERT_EQ(::mkfifo((folder / "fifo.bin").c_str(), 0600), 0);
-  expect_error(ErrorKind::kData, {"fifo.bin", "no regular file"}, [&] { open("fifo.bin"); });
+  expect_refusal({"fifo.bin", "no regular file"}, [&] { open("fifo.bin"); });
 }
 
 TEST(HostileFiles, WhatIsNoFileIsNotWaitedFor) {
   const ScratchFolder folder;
   ASSERT_EQ(::mkfifo((folder / "model.safetensors").c_str(), 0600), 0);
-  expect_error(ErrorKind::kData, {"model.safetensors", "no regular file"},
-               [&] { ModelFolderReader reader(folder.path()); });
-  expect_error(ErrorKind::kData, {"/dev/zero", "no regular file"},
-               [] { read_safetensors_header("/dev/zero"); });
+  expect_refusal({"model.safetensors", "no regular file"},
+                 [&] { ModelFolderReader reader(folder.path()); });
+  expect_refusal({"/dev/zero", "no regular file"}, [] { read_safetensors_header("/dev/zero"); });
   std::filesystem::remove(folder / "model.safetensors");
   std::filesystem::create_symlink("/etc/passwd", folder / "config.json");
-  expect_error(ErrorKind::kData, {"config.json", "symbolic link", "cp -rL"},
-               [&] { read_model_json(folder.path()); });
+  expect_refusal({"config.json", "symbolic link", "cp -rL"},
+                 [&] { read_model_json(folder.path()); });
 }
 
 TEST(HostileFiles, AHeaderOfZerosIsNotRead) {
   const ScratchFolder folder;
   const auto path = folder.write("m", bytes_of_numbers<std::uint64_t>({100'000'000}));
   ASSERT_EQ(::truncate(path.c_str(), off_t{4} << 30), 0);  // sparse
-  expect_error(ErrorKind::kData, {"no JSON object"}, [&] { read_safetensors_header(path); });
+  expect_refusal({"no JSON object"}, [&] { read_safetensors_header(path); });
   folder.write("m", bytes_of_numbers<std::uint64_t>({100'000'001}) + "{");
   ASSERT_EQ(::truncate(path.c_str(), off_t{4} << 30), 0);
-  expect_error(ErrorKind::kData, {"a header of 100000001"}, [&] { read_safetensors_header(path); });
+  expect_refusal({"a header of 100000001"}, [&] { read_safetensors_header(path); });
 }
 
 TEST(HostileFiles, AMillionTensorsAreReadAndOneMoreIsNot) {

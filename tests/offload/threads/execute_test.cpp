@@ -49,6 +49,39 @@ TEST(Execute, EveryRandomPlacementGivesTheBitsOfTheResidentOne) {
   }
 }
 
+TEST(Execute, AStepIsKnownToBeTheLastWhenItsLastLossIsThereAndTakesAsLongAsItsCalls) {
+  for (unsigned seed = 0; seed < 12; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    std::mt19937 random(seed);
+    const MatrixWorkloadOptions options = random_options(random);
+    const Workload workload = matrix_workload(options);
+    const auto layers = matrix_layers(options);
+    const CostModel costs(test_machine(), workload);
+    const Program program = build_training(workload, random_placement(workload, random), costs);
+    const auto index_where = [&](auto is) {
+      return static_cast<std::size_t>(std::ranges::find_if(program.operations, is) -
+                                      program.operations.begin());
+    };
+    const std::size_t prepare =
+        index_where([](const Operation& o) { return o.kind == OperationKind::kPrepare; });
+    const std::size_t loss = index_where([&](const Operation& o) {
+      return o.kind == OperationKind::kBackward && o.layer + 1 == std::ssize(workload.layers) &&
+             o.micro_batch + 1 == workload.micro_batches;
+    });
+
+    const RunResult result =
+        run_training(workload, program, layers, static_cast<int>(options.vocabulary), {});
+
+    ASSERT_EQ(result.timelines.size(), 3U);
+    for (const Timeline& timeline : result.timelines) {
+      EXPECT_GE(timeline.spans[prepare].start, timeline.spans[loss].end);
+      if (&timeline == result.timelines.data()) continue;
+      const LaneUse compute = lane_use(program, timeline)[index_of(Lane::kCompute)];
+      EXPECT_LE(compute.busy_seconds, timeline.step_seconds * (1 + 1e-9));
+    }
+  }
+}
+
 // Weight, master and both moments of every flat parameter, some bit of some element of each.
 TEST(Execute, OneFlippedBitChangesTheDigestOfItsTensorAlone) {
   const MatrixWorkloadOptions options;

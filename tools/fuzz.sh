@@ -38,12 +38,10 @@ export findings limit
 one() {
   local target=$1 grown=build/fuzz/corpus/$1 log=$findings/$1.log
   mkdir -p "$grown"
-  local longest=8192
-  case $target in
-    run_config | machine) longest=131072 ;; # some recursions need tens of thousands of dots
-  esac
+  local longest # what is longer than -max_len is cut: no file of the corpus is
+  longest=$(find "tests/fuzz/corpus/$target" -type f -printf '%s\n' | sort -n | tail -n 1)
   if SLUICE_FUZZ_TARGET=$target build/dev/sluice_fuzz "$limit" -timeout=1 -rss_limit_mb=512 \
-    -max_len="$longest" -print_final_stats=1 -artifact_prefix="$findings/$target-" \
+    -max_len=$((longest + 8192)) -print_final_stats=1 -artifact_prefix="$findings/$target-" \
     "$grown" "tests/fuzz/corpus/$target" >"$log" 2>&1; then
     printf 'fuzz: %-14s %9s runs, no finding\n' "$target" \
       "$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")"

@@ -49,6 +49,7 @@ mkdir "$out/profiles"
 export runs out
 
 # one TARGET
+# shellcheck disable=SC2317  # xargs calls it
 one() {
   local target=$1 log=$out/profiles/$1.log longest
   longest=$(find "tests/fuzz/corpus/$target" -type f -printf '%s\n' | sort -n | tail -n 1)

@@ -7,8 +7,9 @@
 # checkpoint and of a swap file in its full number, CUTS (100) power cuts on each file system
 # that this machine can make, a million safetensors files read by the reference too (pip
 # install safetensors), models that transformers made and reads again (pip install torch
-# transformers), RUNS (2,000,000) executions of each fuzzer. Prints the seeds
-# that repeat it. Ends with a table; exit 1 if anything failed; what cannot run here says so.
+# transformers), RUNS (2,000,000) executions of each fuzzer, and what of the parsers fuzzers
+# reach. Prints the seeds that repeat it. Ends with a table; exit 1 if anything failed; what
+# cannot run here says so.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -55,6 +56,7 @@ part "1,000,000 mutated safetensors files, and what the reference reads" \
 part "models of transformers, trained and given back" \
   python3 -B tests/golden/transformers_round_trip.py --sluice build/release/sluice
 part "$runs executions of each fuzzer" tools/fuzz.sh "${runs}x"
+part "region coverage of the parsers" tools/fuzz_coverage.sh
 
 printf '\n'
 printf '%s\n' "${table[@]}"

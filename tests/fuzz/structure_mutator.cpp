@@ -44,7 +44,7 @@ class Mutator {
     } else if (below(24) == 0) {
       nest(value);
     } else if (value.is_number()) {
-      value = number(value);
+      value = below(2) == 0 ? limit() : sum(value, step());
     } else if (value.is_string()) {
       value = text();
     } else if (value.is_array()) {
@@ -80,22 +80,18 @@ class Mutator {
     return static_cast<std::int64_t>(bits);
   }
 
-  Json number(const Json& old) {
-    static const std::array<Json, 14> kLimits{0,
+  Json limit() {
+    static const std::array<Json, 10> kLimits{0,
                                               -1,
                                               1,
-                                              255,
-                                              std::int64_t{1} << 31,
-                                              std::int64_t{1} << 32,
-                                              std::int64_t{1} << 53,
-                                              std::int64_t{1} << 62,
                                               std::numeric_limits<std::int64_t>::max(),
                                               std::numeric_limits<std::int64_t>::min(),
                                               std::uint64_t{1} << 63,
                                               std::numeric_limits<std::uint64_t>::max(),
                                               0.5,
+                                              -0.0,
                                               1e300};
-    return below(2) == 0 ? one_of(kLimits) : sum(old, step());
+    return below(2) == 0 ? one_of(kLimits) : Json(std::uint64_t{1} << below(63));
   }
 
   Json text() {
@@ -126,7 +122,7 @@ class Mutator {
       return;
     }
     Json& value = array[below(array.size())];
-    switch (below(4)) {
+    switch (below(5)) {
       case 0:
         array.insert(array.end(), Json(value));
         break;
@@ -136,7 +132,10 @@ class Mutator {
       case 2:
         std::swap(value, array[below(array.size())]);
         break;
-      default:  // offsets are moved together
+      case 3:  // such as a shape whose product overflows
+        std::fill(array.begin(), array.end(), limit());
+        break;
+      default:  // such as offsets, moved together
         for (const std::int64_t by = step(); Json & each : array) {
           if (each.is_number()) each = sum(each, by);
         }
@@ -218,6 +217,7 @@ std::optional<std::string> mutated_structure(std::string_view bytes, std::uint64
   const std::string text = json->dump();
   if (!is_framed) return text;
   if (mutator.below(2) == 0) data.resize(data_size(*json, mutator.below(2) == 0), '\x3c');
+  if (mutator.below(16) == 0) data.resize(mutator.below(data.size() + 1));
   const std::uint64_t length = text.size();
   std::string framed(kPrefix, '\0');
   std::memcpy(framed.data(), &length, kPrefix);

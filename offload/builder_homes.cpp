@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Sluice developers
+#include <algorithm>
+
 #include "offload/builder_internal.h"
 
 namespace sluice {
@@ -11,7 +13,11 @@ bool updates_in_place(const Placement& placement, int flat) {
 
 void build_homes(BuildContext& context, bool with_states) {
   constexpr std::int64_t kSegmentStep = 2048;  // 4 KiB of bf16
+  constexpr Bytes kLargestPiece{std::int64_t{16} << 20};
   const Workload& workload = context.workload;
+  // State that is updated where it lies takes no more of the host than what comes there in
+  // segments does.
+  const Bytes segment = segment_layout(context.placement.segment_elements, workload.moments).size;
   std::int32_t digests = 0;
   for (int f = 0; f < context.flats(); ++f) {
     const auto i = static_cast<std::size_t>(f);
@@ -25,6 +31,7 @@ void build_homes(BuildContext& context, bool with_states) {
     homes.first_digest = digests;
     digests += homes.segments;
     homes.block_size = segment_layout(homes.segment_elements, workload.moments).size;
+    homes.save_piece = std::min(kLargestPiece, segment);
     homes.weight = context.emitter.buffer(context.placement.weights[i], Role::kWeight,
                                           padded(size_of(workload.compute) * count), true);
     if (with_states) {

@@ -175,8 +175,9 @@ class UpdateEmitter {
     save.lane = Lane::kSave;
     save.for_save = true;
     if (on_host.exists()) return context_.emitter.emit(moment_, save, {as(on_host, true, false)});
-    for (Bytes begin; begin < home.size; begin += kSavePiece, ++save.piece) {
-      const Bytes size = std::min(kSavePiece, home.size - begin);
+    const Bytes piece = context_.homes[static_cast<std::size_t>(save.flat)].save_piece;
+    for (Bytes begin; begin < home.size; begin += piece, ++save.piece) {
+      const Bytes size = std::min(piece, home.size - begin);
       const Access staged = slot(Rings::kSaveOut, Tier::kHost, size);
       Operation stage = save;
       context_.emitter.move(moment_, stage, Emitter::read(home.buffer, home.begin + begin, size),

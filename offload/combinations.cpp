@@ -179,6 +179,22 @@ std::vector<std::int64_t> micro_batch_sizes(const PlanRequest& request) {
   return sizes;
 }
 
+namespace {
+
+// Rules for some layers leave the others free.
+bool fixes_activations(const PlanRequest& request) {
+  return !request.activations.empty() &&
+         std::all_of(request.activations.begin(), request.activations.end(),
+                     [](const std::optional<Tier>& tier) { return tier.has_value(); });
+}
+
+// Adam on the device for state that lives below it: never where both compute on the same cores.
+bool may_stream(const PlanRequest& request, const Machine& machine) {
+  return machine.device != "host" && !request.adam_on_device;
+}
+
+}  // namespace
+
 std::vector<Combination> combinations(const Model& model, const PlanRequest& request,
                                       const TierLimits& limits, const Machine& machine) {
   using Residency = Combination::Residency;
@@ -187,16 +203,9 @@ std::vector<Combination> combinations(const Model& model, const PlanRequest& req
   const bool storage = limits.capacity[index_of(Tier::kStorage)].value > 0;
   std::vector<Tier> keeps = {Tier::kDevice, Tier::kHost};
   if (storage) keeps.push_back(Tier::kStorage);
-  // Rules for some layers leave the others free.
-  const bool fixed_activations =
-      !request.activations.empty() &&
-      std::all_of(request.activations.begin(), request.activations.end(),
-                  [](const std::optional<Tier>& tier) { return tier.has_value(); });
-  if (fixed_activations) keeps = {*request.activations[0]};
-  // Adam on the device for state that lives below it: never where both compute on
-  // the same cores.
+  if (fixes_activations(request)) keeps = {*request.activations[0]};
   std::vector<bool> streams = {false};
-  if (machine.device != "host" && !request.adam_on_device) streams.push_back(true);
+  if (may_stream(request, machine)) streams.push_back(true);
   std::vector<bool> timings = {true};
   if (request.deferred) {
     timings = {*request.deferred};
@@ -258,7 +267,8 @@ std::vector<Combination> combinations(const Model& model, const PlanRequest& req
   return all;
 }
 
-std::vector<Combination> neighbours(const Combination& combination, const PlanRequest& request) {
+std::vector<Combination> neighbours(const Combination& combination, const PlanRequest& request,
+                                    const Machine& machine) {
   std::vector<Combination> all;
   const auto add = [&](std::int64_t sequences, int wave, bool lean) {
     const int micro_batches = static_cast<int>(request.global_batch / sequences);
@@ -268,19 +278,37 @@ std::vector<Combination> neighbours(const Combination& combination, const PlanRe
     c.lean = lean;
     all.push_back(c);
   };
+  const auto add_with = [&](auto change) { change(all.emplace_back(combination)); };
+  add_with([](Combination& c) { c.state_before_gradients = !c.state_before_gradients; });
   const int wave = combination.wave;
   const std::vector<std::int64_t> sizes = micro_batch_sizes(request);
   const auto here = std::find(sizes.begin(), sizes.end(), combination.sequences);
   const bool larger = here != sizes.begin() && here != sizes.end();
   const bool smaller = here != sizes.end() && here + 1 != sizes.end();
   if (larger) add(here[-1], wave, combination.lean);
+  // What slots leave free is room for a larger one.
+  if (larger && !combination.lean) add(here[-1], wave, true);
   if (!request.wave) add(combination.sequences, wave * 2, combination.lean);
   // As many tokens in a wave.
   if (smaller && !request.wave) add(here[1], wave * 2, combination.lean);
   if (larger && wave > 1 && !request.wave) add(here[-1], wave / 2, combination.lean);
   if (wave > 1 && !request.wave) add(combination.sequences, wave / 2, combination.lean);
   if (smaller) add(here[1], wave, combination.lean);
+  for (const Tier tier : kTiers) {
+    if (tier == combination.activations || fixes_activations(request)) continue;
+    add_with([&](Combination& c) { c.activations = tier; });
+  }
   add(combination.sequences, wave, !combination.lean);
+  if (may_stream(request, machine)) {
+    add_with([](Combination& c) { c.stream_state = !c.stream_state; });
+  }
+  using Residency = Combination::Residency;
+  for (const Residency residency :
+       {Residency::kWeightsThenState, Residency::kStateFirst, Residency::kWeights}) {
+    if (residency == combination.residency) continue;
+    add_with([&](Combination& c) { c.residency = residency; });
+  }
+  if (!request.recompute) add_with([](Combination& c) { c.recompute = !c.recompute; });
   return all;
 }
 

@@ -50,7 +50,9 @@ class Filler {
     if (fit.missing[index_of(Tier::kHost)].value > 0 && has_storage()) {
       for (std::size_t f = 0; f < flats(); ++f) {
         if (!fixed(request_.weights, f)) placement.weights[f] = Tier::kStorage;
-        if (!fixed(request_.gradients, f)) placement.gradients[f] = Tier::kStorage;
+        if (!fixed(request_.gradients, f) && placement.gradients[f] == Tier::kHost) {
+          placement.gradients[f] = Tier::kStorage;
+        }
       }
       fit = built(placement);
     }
@@ -191,10 +193,12 @@ class Filler {
     for (std::size_t f = 0; f < flats(); ++f) raise_weight(p, free, f, Tier::kDevice);
     for (std::size_t f = 0; f < flats(); ++f) raise_weight(p, free, f, Tier::kHost);
     if (combination_.residency == Residency::kWeightsThenState) make_resident(p, free);
+    if (!combination_.state_before_gradients) raise_gradients(p, free);
     for (std::size_t f = 0; f < flats(); ++f) {
       if (p.states[f] != Tier::kStorage || fixed(request_.states, f)) continue;
       if (free.take(0, bytes_of_flat(f).state)) p.states[f] = Tier::kHost;
     }
+    raise_gradients(p, free);
     return p;
   }
 
@@ -203,6 +207,13 @@ class Filler {
     const std::int64_t size = bytes_of_flat(f).weight;
     const bool taken = to == Tier::kDevice ? free.take(size, 0) : free.take(0, size);
     if (taken) p.weights[f] = to;
+  }
+
+  void raise_gradients(Placement& p, Free& free) const {
+    for (std::size_t f = 0; f < flats(); ++f) {
+      if (p.gradients[f] != Tier::kStorage || fixed(request_.gradients, f)) continue;
+      if (free.take(0, bytes_of_flat(f).gradient)) p.gradients[f] = Tier::kHost;
+    }
   }
 
   // Whole flat parameters, state and all, in the order of forward.

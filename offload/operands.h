@@ -52,7 +52,7 @@ struct ReportDigestOperands {
   static constexpr std::size_t kDigests = 0;
 };
 
-// kSave: bytes of a segment's block, from `piece * kSavePiece` on
+// kSave: bytes of a segment's block, from `piece * FlatHomes::save_piece` on
 struct SaveOperands {
   static constexpr std::size_t kState = 0;
 };

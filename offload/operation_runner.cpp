@@ -282,7 +282,7 @@ void OperationRunner::save(const Operation& operation, std::int64_t step) {
   const std::int64_t elements = std::min(homes.segment_elements, flat.count - first);
   const SegmentLayout layout = segment_layout(elements, workload_.moments);
   const std::byte* bytes = address(operation, SaveOperands::kState);
-  const std::int64_t begin = kSavePiece.value * operation.piece;
+  const std::int64_t begin = homes.save_piece.value * operation.piece;
   const std::int64_t end = begin + operand(operation, SaveOperands::kState).size.value;
   const auto part = [&](StatePart name, DType dtype, Bytes at) {
     const std::int64_t width = size_of(dtype);

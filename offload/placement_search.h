@@ -25,6 +25,9 @@ struct Combination {
   // parameters with their state, or those first.
   enum class Residency : std::uint8_t { kWeights, kWeightsThenState, kStateFirst };
   Residency residency = Residency::kWeightsThenState;
+  // What of the host's memory storage is spared first: sums travel once per wave, state once per
+  // step, but where updates are deferred with less beside it.
+  bool state_before_gradients = false;
   bool stream_state = false;  // Adam on the device, wherever the state lives
   bool lean = false;          // least memory for slots
   bool variant = false;       // of a structure that the first of its kind stands for
@@ -33,7 +36,7 @@ struct Combination {
   // All decisions, without the bound.
   auto decisions() const {
     return std::tuple(sequences, wave, recompute, activations, deferred, gradients, residency,
-                      stream_state, lean);
+                      state_before_gradients, stream_state, lean);
   }
 };
 
@@ -50,9 +53,10 @@ std::vector<std::int64_t> micro_batch_sizes(const PlanRequest& request);
 std::vector<Combination> combinations(const Model& model, const PlanRequest& request,
                                       const TierLimits& limits, const Machine& machine);
 
-// The same but for the next larger or smaller micro-batch or wave, or the memory for slots, as
-// far as the request leaves them open. Without bounds.
-std::vector<Combination> neighbours(const Combination& combination, const PlanRequest& request);
+// The same but for one decision, as far as the request leaves it open: the next larger or smaller
+// micro-batch or wave, the memory for slots, what else it is spent on. Without bounds.
+std::vector<Combination> neighbours(const Combination& combination, const PlanRequest& request,
+                                    const Machine& machine);
 
 struct Fit {
   Placement placement;

@@ -115,9 +115,6 @@ struct SegmentLayout {
 };
 SegmentLayout segment_layout(std::int64_t elements, DType moments);
 
-// State that is on the device alone comes to the host for a save in pieces of this size.
-inline constexpr Bytes kSavePiece{std::int64_t{16} << 20};
-
 // Where a flat parameter lives between its uses.
 struct FlatHomes {
   BufferId weight = kNoBuffer;
@@ -126,6 +123,7 @@ struct FlatHomes {
   std::int32_t segments = 0;
   std::int32_t first_digest = 0;  // index of its first segment among all
   Bytes block_size;               // distance of two segment blocks
+  Bytes save_piece;               // of a block on the device, that comes to the host for a save
 };
 
 struct Program {

@@ -17,8 +17,6 @@
 namespace sluice {
 namespace {
 
-constexpr std::int64_t kBudget = 60'000;  // of one change
-
 Tier shortest(const std::array<Bytes, kTierCount>& missing) {
   Tier tier = Tier::kDevice;
   for (const Tier other : kTiers) {
@@ -79,7 +77,7 @@ Infeasible explain(const Model& model, const PlanRequest& request, const TierLim
     Program program = build_training(workload, *result.nearest, CostModel(machine, workload));
     missing = missing_bytes(program, limits);
     for (const Tier tier : kTiers) extent[index_of(tier)] = program.needs(tier);
-    large = std::ssize(program.operations) > kBudget;
+    large = std::ssize(program.operations) > kRemedyBudget;
     nearest_seconds = std::async(
         std::launch::async, [&machine, serial = request.serial, workload = std::move(workload),
                              program = std::move(program)] {
@@ -179,7 +177,7 @@ Infeasible explain(const Model& model, const PlanRequest& request, const TierLim
     const bool nearest_alone = large && change.nearest_fits && &change == changes.data();
     tries.push_back(std::async(std::launch::async, [&change, &machine, nearest_alone] {
       if (nearest_alone) return SearchResult{};
-      return search_placement(change.model, change.request, change.limits, machine, kBudget);
+      return search_placement(change.model, change.request, change.limits, machine, kRemedyBudget);
     }));
   }
   const double seconds = nearest_seconds.valid() ? nearest_seconds.get() : 0;

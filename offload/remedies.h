@@ -9,6 +9,9 @@
 
 namespace sluice {
 
+// Operations that may be built and simulated for one change of what was asked for.
+inline constexpr std::int64_t kRemedyBudget = 75'000;
+
 struct SearchResult {
   std::optional<Placement> placement;  // the best one that fits
   double step_seconds = 0;

@@ -84,14 +84,19 @@ class Search {
     return result;
   }
 
-  void consider(const Combination& c) {
-    if (!tried_.insert(c.decisions()).second) return;
+  // Whether it fits, and is not one that was tried before.
+  bool consider(const Combination& c) {
+    if (!tried_.insert(c.decisions()).second) return false;
     const Workload workload = model_.workload(c.sequences);
     const CostModel costs(machine_, workload);
     Fit fit = fill(workload, c, request_, limits_, costs);
     budget_ -= fit.operations_built;
-    if (!fit.fits()) return remember_nearest(fit);
+    if (!fit.fits()) {
+      remember_nearest(fit);
+      return false;
+    }
     if (try_program(fit.placement, fit.program, costs)) best_combination_ = c;
+    return true;
   }
 
   // What the sizes and waves that were tried lie between: steps to a neighbour that is faster,
@@ -103,10 +108,10 @@ class Search {
     for (bool better = true; better;) {
       better = false;
       int tries = 0;
-      for (const Combination& c : neighbours(best_combination_, request_)) {
-        if (budget_ <= 0 && tries++ >= at_least) return;
+      for (const Combination& c : neighbours(best_combination_, request_, machine_)) {
+        if (budget_ <= 0 && tries >= at_least) return;
         const double before = best_->seconds;
-        consider(c);
+        if (consider(c)) ++tries;  // others cost little
         better = best_->seconds < before;
         if (better) break;
       }
@@ -174,15 +179,16 @@ class Search {
     return true;
   }
 
-  // Depths around the winner's: deeper is not always better.
+  // Depths around the winner's: deeper is not always better. As in climb(), a plan makes a few.
   void refine() {
+    int left = budget_given_ < kBudget ? 0 : 2;
     for (const int ahead : {1, 2, 3, 4}) {
       for (const int late : {0, 1, 2}) {
         if (request_.fetch_ahead.value_or(ahead) != ahead) continue;
         if (request_.drain_late.value_or(late) != late) continue;
-        if (budget_ <= 0) return;
         Placement p = best_->placement;
         if (p.fetch_ahead == ahead && p.drain_late == late) continue;
+        if (budget_ <= 0 && left-- <= 0) return;
         p.fetch_ahead = ahead;
         p.drain_late = late;
         const Workload workload = model_.workload(p.sequences);
@@ -232,7 +238,7 @@ void add_advice(Plan& plan, const Model& model, const PlanRequest& request,
                                         100 * (1 - seconds / step)));
     }
   };
-  const std::int64_t budget = kBudget / 8;
+  const std::int64_t budget = kRemedyBudget;
   if (request.clips && plan.placement.deferred) {
     PlanRequest free = request;
     free.clips = false;
@@ -295,7 +301,13 @@ SearchResult search_placement(const Model& model, const PlanRequest& request,
 
 PlanResult make_plan(const Model& model, const PlanRequest& request, const TierLimits& limits,
                      const Machine& machine) {
-  const SearchResult result = search_placement(model, request, limits, machine, kBudget);
+  SearchResult result = search_placement(model, request, limits, machine, kBudget);
+  // Where not everything could be tried, a search that begins elsewhere may end better; and a
+  // plan keeps what a remedy promised.
+  if (result.placement && result.spent >= kBudget) {
+    SearchResult other = search_placement(model, request, limits, machine, kRemedyBudget);
+    if (other.placement && other.step_seconds < result.step_seconds) result = std::move(other);
+  }
   if (!result.placement) return explain(model, request, limits, machine, result);
   Plan plan = build_plan(model, *result.placement, limits, machine, request.serial);
   add_advice(plan, model, request, limits, machine);

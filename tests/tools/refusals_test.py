@@ -151,6 +151,7 @@ class Refusals(Folder):
     def test_a_run_directory_is_not_taken_twice(self):
         self.assertEqual(self.sluice("train", "run.toml", "--train.steps", 1).returncode, 0)
         self.check(["train", "run.toml"], 2, "--overwrite")
+        self.check(["train", "run.toml", "--resume", "--overwrite"], 2, "runs/run", "drop one")
         shutil.rmtree(self.path / "runs/run/checkpoints")
         self.check(["train", "run.toml", "--resume"], 6, "checkpoint")
         done = self.sluice("train", "run.toml", "--train.steps", 1, "--overwrite")

@@ -163,5 +163,18 @@ TEST_F(Limits, RulesOfALayerFixThePlacementOfItsParameters) {
   EXPECT_FALSE(request.deferred);
 }
 
+TEST_F(Limits, OnlyAPlaceKeyThatIsSetFixesThePlacement) {
+  const auto fixes = [&](const std::vector<ConfigFlag>& flags) {
+    const LoadedConfig loaded = scratch_.config(flags);
+    const Model model =
+        make_model(loaded.config.model.shape, training_shape(loaded.config, "host"));
+    return plan_request(loaded.config, model.workload(2)).fixes_placement();
+  };
+  EXPECT_FALSE(fixes({}));
+  EXPECT_TRUE(fixes({{"place.gradients", "host"}}));
+  EXPECT_TRUE(fixes({{"place.activations", R"([{layers = "head", home = "host"}])"}}));
+  EXPECT_TRUE(fixes({{"place.recompute", "none"}}));
+}
+
 }  // namespace
 }  // namespace sluice

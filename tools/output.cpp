@@ -16,10 +16,23 @@
 #include "engine/files/output_file.h"
 
 namespace sluice {
+namespace {
+
+// A write that failed sooner may have left no errno.
+[[noreturn]] void lost_results(int error) {
+  const std::string what = "standard output cannot be written";
+  throw Error(ErrorKind::kIo, (error == 0 ? what : with_errno(what, error)) +
+                                  "; lead it to a file with room, or to a reader that stays");
+}
+
+}  // namespace
 
 void write_output(const std::string& path, std::string_view text) {
   if (path == "-") {
-    std::fwrite(text.data(), 1, text.size(), stdout);
+    errno = 0;
+    if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() && errno != EPIPE) {
+      lost_results(errno);
+    }
     flush_results();
     return;
   }
@@ -55,7 +68,7 @@ void flush_results() {
   errno = 0;
   std::cout.flush();
   if ((std::fflush(stdout) != 0 || std::ferror(stdout) != 0 || !std::cout) && errno != EPIPE) {
-    throw Error(ErrorKind::kIo, with_errno("standard output cannot be written", errno));
+    lost_results(errno);
   }
 }
 

@@ -79,6 +79,11 @@ class Train(Folder):
         self.assertTrue(text.stdout.startswith("Now "))
         again = self.sluice("generate", "runs/run", "--prompt", "Now ", "--tokens", 20)
         self.assertEqual(text.stdout, again.stdout)
+        with open("/dev/full", "w") as full:
+            lost = subprocess.run([BINARY, "generate", "runs/run"], cwd=self.path, stdout=full,
+                                  stderr=subprocess.PIPE, text=True, check=False,
+                                  env=self.environment())
+        self.refused(lost, 6, "standard output", "No space left")
 
     def test_eval_reads_text_from_a_pipe(self):
         self.assertEqual(self.sluice("train", "run.toml", "--train.steps", 1).returncode, 0)

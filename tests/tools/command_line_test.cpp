@@ -157,9 +157,11 @@ TEST_F(CommandLine, AnOutputThatCannotBeWrittenIsRefusedBeforeTheWork) {
 }
 
 TEST_F(CommandLine, ResultsThatAreLostAreAFailure) {
-  const Answer answer = sluice("doctor >/dev/full");
-  EXPECT_EQ(answer.code, 6) << answer.err;
-  EXPECT_THAT(answer.last_line(), HasSubstr("standard output"));
+  for (const char* words : {"doctor", "plan run.toml --json -"}) {
+    const Answer answer = sluice(words + std::string(" >/dev/full"));
+    EXPECT_EQ(answer.code, 6) << answer.err;
+    EXPECT_THAT(answer.last_line(), AllOf(HasSubstr("standard output"), HasSubstr("No space")));
+  }
 }
 
 TEST_F(CommandLine, StandardOutputHoldsOneThing) {

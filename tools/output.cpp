@@ -25,6 +25,11 @@ namespace {
                                   "; lead it to a file with room, or to a reader that stays");
 }
 
+[[noreturn]] void refuse_output(const std::string& path, int error) {
+  throw Error(ErrorKind::kIo, with_errno(path + ": cannot be written", error) +
+                                  "; name a file in a folder where you may write, or -");
+}
+
 }  // namespace
 
 void write_output(const std::string& path, std::string_view text) {
@@ -47,7 +52,7 @@ void write_output(const std::string& path, std::string_view text) {
   } else {
     std::ofstream device(path, std::ios::app);
     if (!(device << text << std::flush)) {
-      throw Error(ErrorKind::kIo, with_errno(fmt::format("{}: cannot be written", path), errno));
+      refuse_output(path, errno);
     }
   }
 }
@@ -60,7 +65,7 @@ void require_writable(const std::string& path) {
   }
   const std::filesystem::path folder = std::filesystem::absolute(path).parent_path();
   if (::access(folder.c_str(), W_OK | X_OK) != 0) {
-    throw Error(ErrorKind::kIo, with_errno(fmt::format("{}: cannot be written", path), errno));
+    refuse_output(path, errno);
   }
 }
 

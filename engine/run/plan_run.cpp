@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <fstream>
+#include <utility>
 
 #include "devices/base/error.h"
 #include "devices/base/format.h"
@@ -17,14 +18,23 @@
 namespace sluice {
 namespace {
 
-std::string plan_text(const std::filesystem::path& path) {
+[[noreturn]] void refuse_plan(const std::string& what) {
+  throw Error(ErrorKind::kConfig,
+              fmt::format("{}; make a plan with `sluice plan --json FILE`", what));
+}
+
+StoredPlan stored_plan(const std::filesystem::path& path) {
+  std::error_code status;
   std::ifstream file(path, std::ios::binary);
-  if (!file) {
-    throw Error(ErrorKind::kConfig,
-                fmt::format("{}: cannot read the plan; make one with `sluice plan --json {}`",
-                            path.string(), path.string()));
+  if (!file) refuse_plan(path.string() + ": cannot read the plan");
+  if (std::filesystem::is_directory(path, status)) refuse_plan(path.string() + ": is a folder");
+  std::string text = read_text(file, path.string(), ErrorKind::kConfig);
+  if (text.empty()) refuse_plan(path.string() + ": is empty");
+  try {
+    return parse_plan(std::move(text), path.string());
+  } catch (const Error& error) {
+    refuse_plan(error.what());
   }
-  return read_text(file, path.string(), ErrorKind::kConfig);
 }
 
 // Asks a device with memory of its own what it has; a plan alone can do without the answer.
@@ -71,8 +81,8 @@ PlannedRun plan_run(const RunConfig& config, const TrainOptions& options,
   request.serial = request.serial || options.serial;
   if (options.plan) {
     const std::string name = options.plan->string();
-    Plan plan = replay_plan(parse_plan(plan_text(*options.plan), name), run.model, request,
-                            run.limits, run.machine);
+    Plan plan =
+        replay_plan(stored_plan(*options.plan), run.model, request, run.limits, run.machine);
     for (const Tier tier : kTiers) {
       const TierUse& use = plan.tiers[index_of(tier)];
       if (use.peak <= use.capacity) continue;

@@ -151,7 +151,7 @@ TEST_F(CommandLine, StorageInRamOrNowhereIsAnInputOutputFailure) {
 }
 
 TEST_F(CommandLine, AnOutputThatCannotBeWrittenIsRefusedBeforeTheWork) {
-  refused("plan run.toml --json none/plan.json", 6, {"none/plan.json"});
+  refused("plan run.toml --json none/plan.json", 6, {"none/plan.json", "name a file"});
   refused("probe --out none/here.toml", 6, {"none/here.toml"});
   refused("plan run.toml --trace .", 6, {"folder"});
 }

@@ -71,6 +71,9 @@ class FatalLines(Folder):
                 (2, [*train, "--limits.host", "lots"], "64MiB"),
                 (2, [*train, "--plan", "plan.json", "--model.width", 32], "sluice plan"),
                 (2, [*train, "--plan", "none.json"], "sluice plan"),
+                (2, [*train, "--plan", "."], "folder; make a plan with `sluice plan --json"),
+                (2, [*train, "--plan", "empty.txt"], "empty; make a plan with `sluice plan"),
+                (2, [*train, "--plan", "run.toml"], "make a plan with `sluice plan --json"),
                 (2, [*train, "--machine", "run.toml"], "sluice-machine"),
                 (2, ["export", "hub"], "--out"),
                 (2, ["export", "hub", "--out", "cut"], "--overwrite"),
@@ -97,7 +100,7 @@ class FatalLines(Folder):
                 (6, [*train, "--run-dir", "text.txt/run"], "--run-dir"),
                 (6, [*train, "--run-dir", "broken", "--resume"], "--overwrite"),
                 (6, ["export", "hub", "--out", "none/out"], "another --out"),
-                (6, ["eval", "hub", "--data", "text.txt", "--json", "none/x"], "none"),
+                (6, ["eval", "hub", "--data", "text.txt", "--json", "none/x"], "name a file"),
         ]:
             with self.subTest(words=words):
                 done = self.sluice(*words)

@@ -11,6 +11,7 @@
 
 #include "devices/base/error.h"
 #include "devices/base/format.h"
+#include "devices/base/nearest.h"
 #include "engine/config/keys.h"
 
 namespace sluice {

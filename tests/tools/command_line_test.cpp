@@ -114,6 +114,12 @@ TEST_F(CommandLine, AnUnknownFlagNamesTheNearestOfItsCommand) {
   refused("probe --quik", 2, {"--quik", "nearest is --quick"});
 }
 
+TEST_F(CommandLine, AnUnknownWordThatNothingIsNearPointsToHelp) {
+  refused("train run.toml --bogus 3", 2, {"train has no flag --bogus; see sluice train --help"});
+  refused("doctor --everything", 2, {"--everything; see sluice doctor --help"});
+  refused("frobnicate", 2, {"no command frobnicate; give one of doctor, clean"});
+}
+
 TEST_F(CommandLine, AnUnknownFlagMayMeanAConfigKey) {
   refused("train run.toml --stesp 3", 2, {"--stesp", "nearest is --train.steps"});
 }

@@ -47,7 +47,7 @@ class FatalLines(Folder):
         hub = ["--data.train", "text.txt", "--data.seq_len", 16, "--train.steps", 1]
         for code, words, advice in [
                 (2, [], "give a command: doctor"),
-                (2, ["frobnicate"], "the nearest is"),
+                (2, ["frobnicate"], "give one of doctor"),
                 (2, ["trian", "run.toml"], "the nearest is train"),
                 (2, [*train, "--no-such-flag"], "--help"),
                 (2, [*train, "--train.steps"], "--train.steps VALUE"),

@@ -270,6 +270,19 @@ void check_flags(const CLI::App& command, const std::vector<std::string>& words,
   }
 }
 
+// An empty word, as of a shell variable that is not set, would be taken for none.
+void refuse_empty(const CLI::App& command) {
+  for (const CLI::Option* option : command.get_options()) {
+    const std::string name = option->get_name();
+    if (name == "--prompt") continue;
+    for (const std::string& value : option->results()) {
+      if (!value.empty()) continue;
+      refuse(fmt::format("{}: {} is empty; give it a value, or leave it out", command.get_name(),
+                         name));
+    }
+  }
+}
+
 }  // namespace
 
 std::optional<Arguments> parse_arguments(std::vector<std::string> words) {
@@ -293,6 +306,7 @@ std::optional<Arguments> parse_arguments(std::vector<std::string> words) {
     }
     std::reverse(words.begin(), words.end());  // CLI11 takes them from the back
     app.parse(words);
+    for (const CLI::App* command : app.get_subcommands()) refuse_empty(*command);
   } catch (const CLI::Success& asked) {
     app.exit(asked);
     return std::nullopt;

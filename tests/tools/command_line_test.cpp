@@ -170,6 +170,14 @@ TEST_F(CommandLine, ResultsThatAreLostAreAFailure) {
   }
 }
 
+TEST_F(CommandLine, AnEmptyWordIsNotTakenForNone) {
+  refused("train run.toml --run-dir ''", 2, {"train: --run-dir is empty"});
+  refused("train run.toml --run-dir=", 2, {"--run-dir"});
+  refused("train ''", 2, {"CONFIG is empty"});
+  refused("plan run.toml --machine ''", 2, {"--machine is empty"});
+  refused("plan run.toml --json ''", 2, {"--json is empty"});
+}
+
 TEST_F(CommandLine, StandardOutputHoldsOneThing) {
   refused("plan run.toml --json - --trace -", 2, {"standard output"});
   refused("plan - --machine - <run.toml", 2, {"standard input"});

@@ -104,19 +104,27 @@ PlannedRun plan_run(const RunConfig& config, const TrainOptions& options,
 }
 
 void throw_infeasible(const Infeasible& infeasible) {
-  std::string remedies;
-  int left = 3;  // `plan` shows all
-  for (const Remedy& remedy : infeasible.remedies) {
-    if (remedy.missing.value > 0 || left-- <= 0) continue;
-    remedies += fmt::format("{}{} (at most {} a step)", remedies.empty() ? "" : ", or ",
-                            remedy.change, format_seconds(Seconds{remedy.step_seconds}));
-  }
-  throw Error(
-      ErrorKind::kNoFit,
-      fmt::format("does not fit: {} needs {} bytes, limit {} ({}), short of {} bytes; try {}",
+  std::string text =
+      fmt::format("does not fit: {} needs {} bytes, limit {} ({}), short of {} bytes; try ",
                   name_of(infeasible.tier), infeasible.needed.value, infeasible.capacity.value,
-                  infeasible.source, infeasible.missing().value,
-                  remedies.empty() ? "a smaller model or batch" : remedies));
+                  infeasible.source, infeasible.missing().value);
+  const std::string more = " (all: `sluice plan`)";
+  int told = 0;
+  bool all = true;
+  for (const Remedy& remedy : infeasible.remedies) {  // the fastest first
+    if (remedy.missing.value > 0) continue;
+    const std::string one =
+        fmt::format("{}{} (at most {} a step)", told == 0 ? "" : ", or ", remedy.change,
+                    format_seconds(Seconds{remedy.step_seconds}));
+    // Whole, or not at all: half of a remedy is none.
+    const bool fits = told < 3 && text.size() + one.size() + more.size() <= kLongestLine;
+    all = all && fits;
+    if (!fits) continue;
+    text += one;
+    ++told;
+  }
+  if (told == 0) text += "a smaller model or batch";
+  throw Error(ErrorKind::kNoFit, all ? text : text + more);
 }
 
 }  // namespace sluice

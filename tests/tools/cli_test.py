@@ -95,6 +95,18 @@ class Train(Folder):
         self.assertEqual(piped.returncode, 0, piped.stderr)
         self.assertEqual(piped.stdout, named.stdout)
 
+    def test_data_from_a_pipe_that_is_refused_is_called_standard_input(self):
+        self.assertEqual(self.sluice("train", "run.toml", "--train.steps", 1).returncode, 0)
+        for text, code, word in (("", 4, "is empty"), ("a", 4, "1 token is no sequence")):
+            done = subprocess.run([BINARY, "eval", "runs/run", "--data", "-"], cwd=self.path,
+                                  input=text, capture_output=True, text=True, check=False,
+                                  env=self.environment())
+            self.refused(done, code, f"standard input: {word}")
+        done = subprocess.run([BINARY, "eval", "runs/run", "--data", "-", "--data.tokens", "bin"],
+                              cwd=self.path, input="a" * 2000, capture_output=True, text=True,
+                              check=False, env=self.environment())
+        self.refused(done, 4, "standard input: not an llm.c shard")
+
     def test_sigint_finishes_the_step_and_saves(self):
         environment = self.environment()
         with subprocess.Popen([BINARY, "train", "run.toml", "--train.steps", "100000"],

@@ -159,6 +159,11 @@ TEST_F(CommandLine, StorageInRamOrNowhereIsAnInputOutputFailure) {
 TEST_F(CommandLine, AnOutputThatCannotBeWrittenIsRefusedBeforeTheWork) {
   refused("plan run.toml --json none/plan.json", 6, {"none/plan.json", "name a file"});
   refused("probe --out none/here.toml", 6, {"none/here.toml"});
+  for (const std::string& out : {std::string("/dev/full"), std::string("text.txt/here.toml"),
+                                 std::string(250, 'x'), std::string("- >/dev/full")}) {
+    refused("probe --quick --out " + out, 6, {"cannot be written"});
+    EXPECT_THAT(sluice("probe --quick --out " + out).err, Not(HasSubstr("measuring")));
+  }
   refused("plan run.toml --trace .", 6, {"folder"});
 }
 

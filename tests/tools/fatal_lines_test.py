@@ -79,6 +79,7 @@ class FatalLines(Folder):
                 (2, ["export", "hub", "--out", "cut"], "--overwrite"),
                 (2, ["export", "hub", "--out", "ran", "--overwrite"], "another --out"),
                 (2, ["generate", "hub", "--prompt-tokens", "1,x"], "--prompt-tokens"),
+                (2, ["generate", "hub", "--prompt-tokens", "256"], "from 0 to 255"),
                 (2, ["eval", "hub"], "--data FILE"),
                 (3, [*train, "--limits.device", "16KiB"], "--limits.device"),
                 (3, [*train, "--limits.device", "4000GiB"], "lower"),

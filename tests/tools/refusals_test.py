@@ -163,6 +163,8 @@ class Refusals(Folder):
     def test_a_run_directory_is_not_taken_twice(self):
         self.assertEqual(self.sluice("train", "run.toml", "--train.steps", 1).returncode, 0)
         self.check(["train", "run.toml"], 2, "--overwrite")
+        self.check(["train", "run.toml", "--resume", "--model.width", 32], 2,
+                   "model.ffn_width was 256, here it is 128, ", "model.width was 64, here it is 32")
         self.check(["train", "run.toml", "--resume", "--overwrite"], 2, "runs/run", "drop one")
         shutil.rmtree(self.path / "runs/run/checkpoints")
         self.check(["train", "run.toml", "--resume"], 6, "checkpoint")

@@ -297,7 +297,8 @@ std::optional<Arguments> parse_arguments(std::vector<std::string> words) {
   add_run_commands(app, arguments, raw);
   add_model_commands(app, arguments, raw);
   try {
-    if (words.empty() || words.front().rfind('-', 0) != 0) {
+    const std::string first = words.empty() ? "" : words.front();
+    if (first != "--help" && first != "-h" && first != "--version") {
       const CLI::App& command = command_of(app, words);
       arguments.command = command.get_name();
       const bool takes_keys = command.get_option_no_throw("--print-config") != nullptr;
@@ -316,7 +317,6 @@ std::optional<Arguments> parse_arguments(std::vector<std::string> words) {
     refuse(fmt::format("{}; see sluice {}{}--help", what, arguments.command,
                        arguments.command.empty() ? "" : " "));
   }
-  if (arguments.command.empty()) refuse("give a command; see sluice --help");
   finish(raw, arguments);
   return arguments;
 }

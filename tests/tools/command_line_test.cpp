@@ -107,7 +107,10 @@ TEST_F(CommandLine, AnUnknownCommandNamesTheNearest) {
   refused("trian run.toml", 2, {"trian", "nearest is train", "config or usage"});
 }
 
-TEST_F(CommandLine, NoCommandListsThem) { refused("", 2, {"doctor", "train", "generate"}); }
+TEST_F(CommandLine, NoCommandListsThem) {
+  refused("", 2, {"doctor", "train", "generate"});
+  refused("--train.steps 3", 2, {"no command --train.steps; give one of doctor"});
+}
 
 TEST_F(CommandLine, AnUnknownFlagNamesTheNearestOfItsCommand) {
   refused("plan run.toml --jsn x", 2, {"--jsn", "nearest is --json"});

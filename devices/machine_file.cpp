@@ -27,14 +27,16 @@ namespace sluice {
 namespace {
 
 void read_capacity(MachineSection section, Machine& machine) {
+  section.only({"device", "host", "storage", "cores"});
   machine.device_capacity = section.bytes("device");
   machine.host_capacity = section.bytes("host");
   machine.storage_capacity = section.bytes("storage");
   machine.cores = static_cast<int>(section.positive("cores"));
-  section.finish();
 }
 
 void read_links(MachineSection section, Machine& machine) {
+  section.only({"host_to_device", "device_to_host", "latency_seconds", "duplex_factor", "paced",
+                "pageable_to_device", "pageable_to_host", "copy", "pageable_copy"});
   machine.host_to_device = section.rate("host_to_device");
   machine.device_to_host = section.rate("device_to_host");
   machine.link_latency = Seconds{section.number("latency_seconds")};
@@ -43,26 +45,26 @@ void read_links(MachineSection section, Machine& machine) {
   machine.paced = section.has("paced")
                       ? section.boolean("paced")
                       : machine.device == "host" && machine.provenance != "measured";
-  section.finish();
 }
 
 void read_storage(MachineSection section, Machine& machine) {
+  section.only({"read", "write", "block", "depth", "latency_seconds", "mixed_factor"});
   machine.storage_read = section.rate("read");
   machine.storage_write = section.rate("write");
   machine.storage_block = section.bytes("block");
   machine.storage_depth = static_cast<int>(section.positive("depth"));
   machine.storage_latency = Seconds{section.number("latency_seconds")};
   machine.storage_mixed_factor = section.factor("mixed_factor", 0.05);
-  section.finish();
 }
 
 void read_compute(MachineSection section, Machine& machine) {
+  section.only({"attention_fp32_flops_per_second", "attention_bf16_flops_per_second", "elementwise",
+                "launch_seconds", "gemm", "attention"});
   machine.attention_fp32 = section.rate("attention_fp32_flops_per_second").value;
   machine.attention_bf16 = section.rate("attention_bf16_flops_per_second").value;
   machine.elementwise = section.rate("elementwise");
   machine.launch = Seconds{section.number("launch_seconds")};
   read_compute_points(section, machine);
-  section.finish();
 }
 
 void read_kind(MachineSection& top, const std::string& file) {
@@ -138,6 +140,8 @@ Machine parse_machine(const std::string& text, const std::string& file) {
   }
   MachineSection top(file, "", &table);
   read_kind(top, file);
+  top.only({"format", "version", "name", "provenance", "device", "capacity", "links", "memory",
+            "storage", "compute", "host_adam"});
   Machine machine;
   machine.name = top.text("name");
   machine.provenance = top.text("provenance");
@@ -145,15 +149,14 @@ Machine parse_machine(const std::string& text, const std::string& file) {
   read_capacity(top.section("capacity"), machine);
   read_links(top.section("links"), machine);
   MachineSection memory = top.section("memory");
+  memory.only({"bandwidth"});
   machine.memory = memory.rate("bandwidth");
-  memory.finish();
   read_storage(top.section("storage"), machine);
   read_compute(top.section("compute"), machine);
   MachineSection adam = top.section("host_adam");
+  adam.only({"bandwidth", "beside_copies"});
   machine.host_adam = adam.rate("bandwidth");
   machine.adam_beside_copies = adam.factor("beside_copies", 0);
-  adam.finish();
-  top.finish();
   return machine;
 }
 

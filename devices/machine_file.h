@@ -104,6 +104,9 @@ void save_machine(const Machine& machine, const std::filesystem::path& path);
 // or of `device`, one of its kind.
 Machine default_machine(const MachineLimits& limits, const DeviceChoice& device = {});
 
+// How `probe` names this machine; the description of a device of its own comes after it.
+std::string host_name();
+
 // The machine with at most `cores` of its cores at work: what those compute takes longer in
 // proportion.
 Machine with_cores(Machine machine, int cores);

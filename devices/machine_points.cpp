@@ -10,11 +10,11 @@ namespace {
 std::vector<CopyPoint> read_copies(MachineSection& links, const char* name) {
   std::vector<CopyPoint> points;
   for (MachineSection& copy : links.sections(name)) {
+    copy.only({"size", "host_to_device", "device_to_host", "duplex_factor"});
     points.push_back({.size = {copy.positive("size")},
                       .host_to_device = copy.rate("host_to_device"),
                       .device_to_host = copy.rate("device_to_host"),
                       .duplex_factor = copy.factor("duplex_factor", 0.5)});
-    copy.finish();
   }
   return points;
 }
@@ -46,19 +46,19 @@ void read_link_points(MachineSection& links, Machine& machine) {
 
 void read_compute_points(MachineSection& compute, Machine& machine) {
   for (MachineSection& point : compute.sections("gemm", 1)) {
+    point.only({"dtype", "m", "n", "k", "flops_per_second"});
     machine.gemm.push_back({.dtype = point.dtype("dtype"),
                             .m = point.positive("m"),
                             .n = point.positive("n"),
                             .k = point.positive("k"),
                             .flops_per_second = point.rate("flops_per_second").value});
-    point.finish();
   }
   for (MachineSection& point : compute.sections("attention")) {
+    point.only({"dtype", "length", "head_width", "flops_per_second"});
     machine.attention.push_back({.dtype = point.dtype("dtype"),
                                  .length = point.positive("length"),
                                  .head_width = point.positive("head_width"),
                                  .flops_per_second = point.rate("flops_per_second").value});
-    point.finish();
   }
 }
 

@@ -3,8 +3,10 @@
 // What is worked out of a Machine; its file format is machine_file.cpp's.
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdlib>
 #include <limits>
@@ -52,6 +54,12 @@ void assume_gpu(const DeviceChoice& device, Machine& machine) {
 }
 
 }  // namespace
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  static_cast<void>(::gethostname(name.data(), name.size() - 1));
+  return name.data();
+}
 
 Machine default_machine(const MachineLimits& limits, const DeviceChoice& device) {
   const double cores = std::min(limits.cpu.physical_cores, limits.cpu.threads);

@@ -14,21 +14,34 @@
 
 #include "devices/base/error.h"
 #include "devices/base/format.h"
+#include "devices/base/nearest.h"
 
 namespace sluice {
 
 MachineSection::MachineSection(const std::string& file, std::string name, const toml::table* table)
     : file_(file), name_(std::move(name)), table_(table) {}
 
-const toml::node* MachineSection::optional(std::string_view key) {
-  if (std::find(asked_.begin(), asked_.end(), key) == asked_.end()) asked_.emplace_back(key);
-  return table_->get(key);
+void MachineSection::only(std::initializer_list<std::string_view> keys) const {
+  for (const auto& [key, node] : *table_) {
+    if (std::find(keys.begin(), keys.end(), key.str()) != keys.end()) continue;
+    const std::string nearest = nearest_of(key.str(), {keys.begin(), keys.end()});
+    throw Error(
+        ErrorKind::kConfig,
+        fmt::format("{} line {}: unknown key {}{}; {}", file_, node.source().begin.line, name_,
+                    printable(key.str()),
+                    nearest.empty() ? fmt::format("expected one of {}", fmt::join(keys, ", "))
+                                    : fmt::format("the nearest is {}{}", name_, nearest)));
+  }
 }
+
+const toml::node* MachineSection::optional(std::string_view key) const { return table_->get(key); }
 
 const toml::node& MachineSection::required(std::string_view key) {
   const toml::node* node = optional(key);
   if (node == nullptr) {
-    throw Error(ErrorKind::kConfig, fmt::format("{}: {}{} is missing", file_, name_, key));
+    throw Error(ErrorKind::kConfig, fmt::format("{}: {}{} is missing; `sluice probe --out "
+                                                "FILE` writes a whole file",
+                                                file_, name_, key));
   }
   return *node;
 }
@@ -135,15 +148,6 @@ std::vector<MachineSection> MachineSection::sections(std::string_view key, std::
     all.emplace_back(file_, fmt::format("{}{}.", name_, key), entry.as_table());
   }
   return all;
-}
-
-void MachineSection::finish() const {
-  for (const auto& [key, node] : *table_) {
-    if (std::find(asked_.begin(), asked_.end(), key.str()) != asked_.end()) continue;
-    throw Error(ErrorKind::kConfig, fmt::format("{} line {}: unknown key {}{}: expected one of {}",
-                                                file_, node.source().begin.line, name_,
-                                                printable(key.str()), fmt::join(asked_, ", ")));
-  }
 }
 
 }  // namespace sluice

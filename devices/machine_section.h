@@ -2,11 +2,12 @@
 // SPDX-FileCopyrightText: The Sluice developers
 #pragma once
 
-// A table of a machine file while it is read. Each key is asked for once; finish() refuses the
-// rest. Errors: kConfig with file, line, key and what was expected.
+// A table of a machine file while it is read. Errors: kConfig with file, line, key and what was
+// expected.
 
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,6 +29,9 @@ class MachineSection {
   // `name` is "links.", for messages. Borrows `file` and `table`.
   MachineSection(const std::string& file, std::string name, const toml::table* table);
 
+  // Refuses all other keys. First of all: a key that is missing may only be misspelt.
+  void only(std::initializer_list<std::string_view> keys) const;
+
   bool has(std::string_view key);
   std::string text(std::string_view key);
   bool boolean(std::string_view key);
@@ -44,10 +48,9 @@ class MachineSection {
 
   // For a key that is there.
   [[noreturn]] void wrong(std::string_view key, std::string_view expected) const;
-  void finish() const;
 
  private:
-  const toml::node* optional(std::string_view key);
+  const toml::node* optional(std::string_view key) const;
   const toml::node& required(std::string_view key);
   template <typename Amount>
   Amount parsed(const std::string& text, std::string_view key, Amount (*parse)(std::string_view));
@@ -55,7 +58,6 @@ class MachineSection {
   const std::string& file_;
   std::string name_;
   const toml::table* table_;
-  std::vector<std::string> asked_;
 };
 
 }  // namespace sluice

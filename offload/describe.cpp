@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
+#include <string_view>
 
 #include "devices/base/format.h"
 #include "offload/plan_json.h"
@@ -60,18 +62,33 @@ std::string summary(const std::vector<T>& values) {
   return text;
 }
 
+// "1 layer", "2 layers".
+std::string counted(std::int64_t count, std::string_view what) {
+  return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
+}
+
+// Of the layers between the first and the last, which are the blocks of a model.
+std::string recomputed(const std::vector<bool>& layers) {
+  const auto blocks = static_cast<std::int64_t>(layers.size()) - 2;
+  const auto count = blocks < 1 ? 0 : std::count(layers.begin() + 1, layers.end() - 1, true);
+  return count == 0 ? "none" : fmt::format("{} of {}", count, counted(blocks, "block"));
+}
+
+std::string life_of_drive(double days) {
+  return days < 2 ? counted(std::llround(std::ceil(24 * days)), "hour")
+                  : counted(std::llround(days), "day");
+}
+
 void add_decisions(const Plan& plan, std::string& text) {
   auto out = std::back_inserter(text);
   const Placement& p = plan.placement;
-  const auto recomputed = std::count(p.recompute.begin(), p.recompute.end(), true);
-  fmt::format_to(out, "  micro-batch {} sequences x {}, wave {}, updates {}, recompute {}\n",
-                 p.sequences, plan.workload.micro_batches, p.wave,
-                 p.deferred ? "deferred" : "during backward",
-                 recomputed == 0 ? "none" : fmt::format("{} layers", recomputed));
+  fmt::format_to(out, "  micro-batch {} x {}, wave {}, updates {}, recompute {}\n",
+                 counted(p.sequences, "sequence"), plan.workload.micro_batches, p.wave,
+                 p.deferred ? "deferred" : "during backward", recomputed(p.recompute));
   fmt::format_to(out, "  weights: {}\n  gradients: {}\n  optimizer: {}\n", summary(p.weights),
                  summary(p.gradients), summary(p.states));
-  fmt::format_to(out, "  fetch {} layers ahead, drain {} late, segments of {}, {} operations\n",
-                 p.fetch_ahead, p.drain_late,
+  fmt::format_to(out, "  fetch {} ahead, drain {} late, segments of {}, {} operations\n",
+                 counted(p.fetch_ahead, "layer"), p.drain_late,
                  format_bytes(segment_layout(p.segment_elements, plan.workload.moments).size),
                  plan.program.operations.size());
 }
@@ -95,16 +112,15 @@ std::string describe(const Plan& plan, const Machine& machine) {
       format_seconds(Seconds{plan.overlap_bound_seconds}),
       format_seconds(Seconds{plan.phase_bound_seconds}));
   fmt::format_to(out, "  exact clipping costs {}\n",
-                 plan.clip_cost_seconds > 0
+                 plan.clip_cost_seconds > 1e-6 * step  // less is rounding of the forecast
                      ? format_seconds(Seconds{plan.clip_cost_seconds}) + " a step"
                      : "nothing");
   if (plan.storage_written_per_step.value > 0) {
     const double per_day = static_cast<double>(plan.storage_written_per_step.value) / step * 86400;
-    fmt::format_to(out,
-                   "  writes {} to storage a step, {} a day: a drive rated for 600 TB lasts {:.0f} "
-                   "days\n",
-                   format_bytes(plan.storage_written_per_step),
-                   format_bytes(Bytes{static_cast<std::int64_t>(per_day)}), 600e12 / per_day);
+    fmt::format_to(
+        out, "  writes {} to storage a step, {} a day: a drive rated for 600 TB lasts {}\n",
+        format_bytes(plan.storage_written_per_step),
+        format_bytes(Bytes{static_cast<std::int64_t>(per_day)}), life_of_drive(600e12 / per_day));
   }
   if (plan.placement.save) {
     fmt::format_to(out,

@@ -4,6 +4,7 @@
 
 // What the planner answers: a Plan that can be executed, or why there is none.
 
+#include <algorithm>
 #include <array>
 #include <optional>
 #include <string>
@@ -50,8 +51,11 @@ struct PlanRequest {
 
   // Fixes a home, or how the step is cut.
   bool fixes_placement() const {
-    return !weights.empty() || !gradients.empty() || !states.empty() || !activations.empty() ||
-           adam_on_device || recompute || wave;
+    const auto any = [](const std::vector<std::optional<Tier>>& homes) {
+      return std::any_of(homes.begin(), homes.end(), [](const auto& home) { return bool(home); });
+    };
+    return any(weights) || any(gradients) || any(states) || any(activations) || adam_on_device ||
+           recompute || wave;
   }
   // The same with all that left to the planner.
   PlanRequest with_free_placement() const {

@@ -11,6 +11,7 @@
 
 #include "devices/base/error.h"
 #include "devices/base/format.h"
+#include "devices/base/nearest.h"
 #include "engine/config/keys.h"
 
 namespace sluice {
@@ -226,12 +227,6 @@ void finish(const Raw& raw, Arguments& a) {
   a.eval.flags = a.flags;
 }
 
-std::string nearest(const std::string& word, const std::vector<std::string>& choices) {
-  return *std::min_element(choices.begin(), choices.end(), [&](const auto& one, const auto& other) {
-    return edit_distance(word, one) < edit_distance(word, other);
-  });
-}
-
 // The command that the first word names.
 CLI::App& command_of(CLI::App& app, const std::vector<std::string>& words) {
   std::vector<std::string> names;
@@ -239,13 +234,26 @@ CLI::App& command_of(CLI::App& app, const std::vector<std::string>& words) {
   if (words.empty()) refuse(fmt::format("give a command: {}", fmt::join(names, ", ")));
   const auto found = std::find(names.begin(), names.end(), words.front());
   if (found == names.end()) {
-    refuse(fmt::format("there is no command {}; the nearest is {}", words.front(),
-                       nearest(words.front(), names)));
+    const std::string nearest = nearest_of(words.front(), names);
+    refuse(fmt::format("there is no command {}; {}", words.front(),
+                       nearest.empty() ? fmt::format("give one of {}", fmt::join(names, ", "))
+                                       : "the nearest is " + nearest));
   }
   return *app.get_subcommand(*found);
 }
 
-// Refuses flags that `command` does not have, with the nearest of its own.
+// The flag that is near the one typed: of a command's own `names`, or a key.
+std::string nearest_flag(const std::string& typed, const std::vector<std::string>& names,
+                         bool takes_keys) {
+  std::string best = nearest_of(typed, names);
+  if (!takes_keys) return best;
+  const std::string key = nearest_key(typed);
+  const std::size_t distance = edit_distance(typed, key.substr(key.find('.') + 1));
+  const bool nearer = best.empty() || distance < edit_distance(typed, best);
+  return is_near(typed, distance) && nearer ? key : best;
+}
+
+// Refuses flags that `command` does not have, with one of its own that is near.
 void check_flags(const CLI::App& command, const std::vector<std::string>& words, bool takes_keys) {
   std::vector<std::string> names;
   for (const CLI::Option* option : command.get_options()) {
@@ -255,13 +263,23 @@ void check_flags(const CLI::App& command, const std::vector<std::string>& words,
     if (word.rfind("--", 0) != 0 || word.size() == 2) continue;
     const std::string name = word.substr(2, word.find('=') - 2);
     if (std::find(names.begin(), names.end(), name) != names.end()) continue;
-    std::string best = nearest(name, names);
-    if (takes_keys) {
-      const std::string key = nearest_key(name);
-      const std::string tail = key.substr(key.find('.') + 1);
-      if (edit_distance(name, tail) < edit_distance(name, best)) best = key;
+    const std::string near = nearest_flag(name, names, takes_keys);
+    refuse(fmt::format("{} has no flag --{}; {}", command.get_name(), name,
+                       near.empty() ? fmt::format("see sluice {} --help", command.get_name())
+                                    : "the nearest is --" + near));
+  }
+}
+
+// An empty word, as of a shell variable that is not set, would be taken for none.
+void refuse_empty(const CLI::App& command) {
+  for (const CLI::Option* option : command.get_options()) {
+    const std::string name = option->get_name();
+    if (name == "--prompt") continue;
+    for (const std::string& value : option->results()) {
+      if (!value.empty()) continue;
+      refuse(fmt::format("{}: {} is empty; give it a value, or leave it out", command.get_name(),
+                         name));
     }
-    refuse(fmt::format("{} has no flag --{}; the nearest is --{}", command.get_name(), name, best));
   }
 }
 
@@ -279,7 +297,8 @@ std::optional<Arguments> parse_arguments(std::vector<std::string> words) {
   add_run_commands(app, arguments, raw);
   add_model_commands(app, arguments, raw);
   try {
-    if (words.empty() || words.front().rfind('-', 0) != 0) {
+    const std::string first = words.empty() ? "" : words.front();
+    if (first != "--help" && first != "-h" && first != "--version") {
       const CLI::App& command = command_of(app, words);
       arguments.command = command.get_name();
       const bool takes_keys = command.get_option_no_throw("--print-config") != nullptr;
@@ -288,6 +307,7 @@ std::optional<Arguments> parse_arguments(std::vector<std::string> words) {
     }
     std::reverse(words.begin(), words.end());  // CLI11 takes them from the back
     app.parse(words);
+    for (const CLI::App* command : app.get_subcommands()) refuse_empty(*command);
   } catch (const CLI::Success& asked) {
     app.exit(asked);
     return std::nullopt;
@@ -297,7 +317,6 @@ std::optional<Arguments> parse_arguments(std::vector<std::string> words) {
     refuse(fmt::format("{}; see sluice {}{}--help", what, arguments.command,
                        arguments.command.empty() ? "" : " "));
   }
-  if (arguments.command.empty()) refuse("give a command; see sluice --help");
   finish(raw, arguments);
   return arguments;
 }

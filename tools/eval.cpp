@@ -65,19 +65,37 @@ EvalInput eval_input(const EvalOptions& options, const LoadedConfig& loaded, boo
 std::string standard_input_as_file() {
   const int file = ::memfd_create("stdin", MFD_CLOEXEC);
   std::array<char, 1 << 16> block;
-  for (ssize_t got; file >= 0 && (got = ::read(STDIN_FILENO, block.data(), block.size())) != 0;) {
+  for (ssize_t got; (got = ::read(STDIN_FILENO, block.data(), block.size())) != 0;) {
     if (got < 0 && errno == EINTR) continue;
     if (got < 0 || ::write(file, block.data(), static_cast<std::size_t>(got)) != got) {
-      throw Error(ErrorKind::kIo, with_errno("standard input: cannot be read", errno));
+      throw Error(ErrorKind::kIo,
+                  with_errno("standard input: cannot be read", errno) + "; give --data a file");
     }
   }
+  if (::lseek(file, 0, SEEK_CUR) == 0) {
+    throw Error(ErrorKind::kData,
+                "standard input: is empty; lead text to it, or give --data a file");
+  }
   return fmt::format("/proc/self/fd/{}", file);
+}
+
+// What comes through a pipe has no name that says anything.
+TokenRange standard_input_tokens(const EvalInput& input, std::int64_t vocabulary) {
+  const std::string file = standard_input_as_file();
+  try {
+    return open_tokens({file}, input.data.tokens, vocabulary);
+  } catch (const Error& error) {
+    std::string what = error.what();
+    const std::size_t at = what.find(file);
+    if (at != std::string::npos) what.replace(at, file.size(), "standard input");
+    throw Error(error.kind(), what);
+  }
 }
 
 TokenRange eval_tokens(const EvalInput& input, const EvalOptions& options,
                        std::int64_t vocabulary) {
   if (options.data == std::vector<std::string>{"-"}) {
-    return open_tokens({standard_input_as_file()}, input.data.tokens, vocabulary);
+    return standard_input_tokens(input, vocabulary);
   }
   if (!options.data.empty()) return open_tokens(options.data, input.data.tokens, vocabulary);
   if (input.data.train.empty() && input.data.val.empty()) {

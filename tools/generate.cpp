@@ -3,6 +3,7 @@
 #include <iostream>
 
 #include "tools/commands.h"
+#include "tools/output.h"
 
 namespace sluice {
 
@@ -14,13 +15,14 @@ int run_generate(const std::filesystem::path& model, const GenerateOptions& opti
       for (const std::int32_t id : options.prompt) std::cout.put(static_cast<char>(id));
     }
     if (bytes) {
-      std::cout.put(static_cast<char>(token)).flush();
+      std::cout.put(static_cast<char>(token));
     } else {
-      std::cout << (first ? "" : " ") << token << std::flush;
+      std::cout << (first ? "" : " ") << token;
     }
+    flush_results();  // as it comes; nothing more where nobody gets it
     first = false;
   });
-  std::cout << std::endl;
+  std::cout << '\n';
   return 0;
 }
 

@@ -13,8 +13,9 @@ namespace sluice {
 // place where `path` is a device or a pipe. Error{kIo}.
 void write_output(const std::string& path, std::string_view text);
 
-// Error{kIo} where write_output will fail for lack of a folder or of permission: asked
-// before work that takes long. An empty `path` is fine.
+// Error{kIo} where write_output will fail for lack of a folder or of permission, for its name, or
+// because it is a device that takes nothing: asked before work that takes long. An empty `path` is
+// fine.
 void require_writable(const std::string& path);
 
 // Error{kIo} where something printed on standard output was lost, unless its reader has gone

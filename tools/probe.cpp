@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: The Sluice developers
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -130,9 +129,7 @@ void measure_moves(const OpenDevice& device, const MachineLimits& limits, bool q
 Machine measure(const DeviceChoice& choice, const std::filesystem::path& folder, bool quick) {
   const MachineLimits limits = effective_limits();
   Machine machine = default_machine(limits, choice);
-  std::array<char, 256> host{};
-  static_cast<void>(gethostname(host.data(), host.size() - 1));
-  machine.name = host.data();
+  machine.name = host_name();
   machine.provenance = "measured";
   machine.cores = limits.cpu.physical_cores;
   const OpenDevice device =

@@ -9,9 +9,9 @@
 namespace sluice {
 
 std::string one_line(std::string text) {
-  constexpr std::size_t kHead = 380;  // says what and where
-  constexpr std::size_t kTail = 160;  // and what to do
-  if (text.size() > kHead + kTail) {
+  constexpr std::size_t kHead = 380;                   // says what and where
+  constexpr std::size_t kTail = kLongestLine - kHead;  // and what to do
+  if (text.size() > kLongestLine) {
     const auto inside = [&](std::size_t at) { return (text[at] & 0xC0) == 0x80; };  // a character
     std::size_t head = kHead;
     std::size_t tail = text.size() - kTail;

@@ -5,6 +5,7 @@
 // One exception type for everything the outside world can do to us, and one
 // macro for everything we can do to ourselves.
 
+#include <cstddef>
 #include <stdexcept>
 #include <string>
 
@@ -33,6 +34,7 @@ enum class ErrorKind {
 // A message may quote anything: control characters, which make new lines and steer terminals,
 // become question marks, and of what is longer than a person reads the middle is left out.
 std::string one_line(std::string text);
+inline constexpr std::size_t kLongestLine = 540;  // bytes that are left as they are
 
 class Error : public std::runtime_error {
  public:

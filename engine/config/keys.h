@@ -37,7 +37,4 @@ const Key* find_key(std::string_view name);
 // The name nearest to one that find_key does not know.
 std::string nearest_key(std::string_view name);
 
-// Insertions, deletions and replacements that turn `a` into `b`.
-std::size_t edit_distance(std::string_view a, std::string_view b);
-
 }  // namespace sluice

@@ -24,7 +24,11 @@ std::string as_written(const ConfigValue& value) {
   struct {
     std::string operator()(bool x) const { return x ? "true" : "false"; }
     std::string operator()(std::int64_t x) const { return fmt::format("{}", x); }
-    std::string operator()(double x) const { return fmt::format("{}", x); }
+    std::string operator()(double x) const {
+      const std::string text = fmt::format("{}", x);
+      const bool whole = text.find_first_not_of("-0123456789") == std::string::npos;
+      return whole ? text + ".0" : text;  // 6.0 is no integer
+    }
     std::string operator()(const std::string& x) const { return toml_quoted(x); }
     std::string operator()(const ConfigList&) const { return "a list"; }
     std::string operator()(const ConfigTable&) const { return "a table"; }

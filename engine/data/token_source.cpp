@@ -31,8 +31,9 @@ int width_of_shard(const std::filesystem::path& path, std::int32_t magic, std::i
   for (const BinKind& kind : kBinKinds) {
     if (magic != kind.magic) continue;
     if (version != kind.version) {
-      refuse(path, fmt::format("version {} of an llm.c shard; magic {} has version {}", version,
-                               magic, kind.version));
+      refuse(path, fmt::format("version {} of an llm.c shard, but with magic {} only version {} is "
+                               "read; make the shard again with that",
+                               version, magic, kind.version));
     }
     return kind.width;
   }
@@ -61,8 +62,10 @@ TokenSource::File TokenSource::open_file(const std::filesystem::path& path, Toke
   if (format == TokenFormat::kBytes) return {path, 0, size, 0, 1};
 
   if (size < kBinHeader) {
-    refuse(path, fmt::format("{} bytes are too short for the {}-byte header of an llm.c shard",
-                             size, kBinHeader));
+    refuse(path,
+           fmt::format("{} bytes are too short for the {}-byte header of an llm.c shard; make "
+                       "the shard again, or set data.tokens = \"bytes\" for plain text",
+                       size, kBinHeader));
   }
   std::array<std::int32_t, 3> header{};
   in.read(0, std::as_writable_bytes(std::span(header)));
@@ -74,7 +77,11 @@ TokenSource::File TokenSource::open_file(const std::filesystem::path& path, Toke
                        "bytes of them; make the shard again",
                        header[2], width, stored));
   }
-  if (header[2] == 0) refuse(path, "holds no tokens");
+  if (header[2] == 0) {
+    refuse(path,
+           "holds no tokens: its header counts 0; leave it out of data.train and data.val, or make "
+           "the shard again");
+  }
   return {path, 0, header[2], kBinHeader, width};
 }
 

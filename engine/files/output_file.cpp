@@ -119,8 +119,12 @@ void remove_path(const fs::path& path) {
   if (remove_tree(path) != 0) fail(path, "cannot be removed");
 }
 
+fs::path partial_of(const fs::path& path) {
+  return parent_of(path) / ("." + path.filename().string() + ".partial");
+}
+
 void replace_file(const fs::path& path, std::string_view text) {
-  const fs::path partial = parent_of(path) / ("." + path.filename().string() + ".partial");
+  const fs::path partial = partial_of(path);
   try {
     OutputFile out(partial);
     out.write(text);

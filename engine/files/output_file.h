@@ -58,6 +58,9 @@ void new_folder(const std::filesystem::path& path);
 // Makes the names in `folder` durable.
 void sync_folder(const std::filesystem::path& folder);
 
+// The name under which replace_file writes before it renames.
+std::filesystem::path partial_of(const std::filesystem::path& path);
+
 // Puts `text` at `path`, durably: a reader sees the old text or the new one.
 void replace_file(const std::filesystem::path& path, std::string_view text);
 

@@ -42,6 +42,14 @@ std::string owner_of(const fs::path& folder) {
   }
 }
 
+std::unique_ptr<OutputFile> open_lock(const fs::path& path) {
+  try {
+    return std::make_unique<OutputFile>(path, OutputFile::Mode::kAppend);
+  } catch (const Error& error) {
+    throw Error(error.kind(), fmt::format("{}; --run-dir names another folder", error.what()));
+  }
+}
+
 }  // namespace
 
 RunDirectory::RunDirectory(fs::path path, RunMode mode) : path_(std::move(path)), mode_(mode) {
@@ -93,10 +101,11 @@ void RunDirectory::refuse_open_to_all() const {
 void RunDirectory::lock() {
   const fs::path path = path_ / kLockFile;
   while (!lock_) {
-    auto file = std::make_unique<OutputFile>(path, OutputFile::Mode::kAppend);
+    std::unique_ptr<OutputFile> file = open_lock(path);
     if (::flock(file->descriptor(), LOCK_EX | LOCK_NB) != 0) {
       if (errno != EWOULDBLOCK) {
-        throw Error(ErrorKind::kIo, with_errno(path.string() + ": cannot be locked", errno));
+        throw Error(ErrorKind::kIo, with_errno(path.string() + ": cannot be locked", errno) +
+                                        "; --run-dir names a folder on another file system");
       }
       first_created_.clear();  // the other's by now
       throw Error(ErrorKind::kConfig,

@@ -85,8 +85,10 @@ void generate(const std::filesystem::path& model, const GenerateOptions& options
   const ModelShape shape = read_model_json(folder);
   for (const std::int32_t id : options.prompt) {
     if (id < 0 || id >= shape.vocabulary) {
-      throw Error(ErrorKind::kConfig, fmt::format("prompt token {} is outside the vocabulary of {}",
-                                                  id, shape.vocabulary));
+      throw Error(
+          ErrorKind::kConfig,
+          fmt::format("prompt token {} is outside the vocabulary of {}: give ids from 0 to {}", id,
+                      shape.vocabulary, shape.vocabulary - 1));
     }
   }
   if (!(options.temperature >= 0 && std::isfinite(options.temperature))) {

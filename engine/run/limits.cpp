@@ -55,11 +55,9 @@ void refuse_above(const char* key, Bytes asked, Bytes there, const std::string& 
                           format_bytes(asked), source, format_bytes(there)));
 }
 
-// One RAM for device and host.
-void host_device_limits(const LimitsConfig& config, const RamLimit& ram, bool may_exceed,
-                        TierLimits& limits) {
-  const Bytes there = less_reserve(ram);
-  const std::string source = ram.source + " less a reserve";
+// One RAM for device and host: what `source` leaves of it.
+void host_device_limits(const LimitsConfig& config, Bytes there, const std::string& source,
+                        bool may_exceed, TierLimits& limits) {
   limits.capacity[0] = config.device.value_or(there);
   limits.capacity[1] = config.host.value_or(there);
   limits.source[0] = config.device ? "limits.device" : source;
@@ -128,7 +126,8 @@ ChosenMachine choose_machine(const std::optional<std::filesystem::path>& file,
   if (file) {
     chosen.machine = load_machine(*file);
     choose_device_of(chosen.machine, device, devices, chosen);
-    chosen.here = !chosen.own_memory() || (for_real && chosen.missing.empty());
+    chosen.here = for_real ? chosen.missing.empty()
+                           : !chosen.own_memory() && chosen.machine.name == host_name();
     return chosen;
   }
   chosen.device = devices.choose(device);
@@ -154,7 +153,12 @@ TierLimits resolve_limits(const LimitsConfig& config, const MachineLimits& machi
   if (chosen.here && chosen.own_memory()) {
     own_memory_limits(config, machine_limits.ram, chosen, may_exceed, limits);
   } else if (chosen.here) {
-    host_device_limits(config, machine_limits.ram, may_exceed, limits);
+    host_device_limits(config, less_reserve(machine_limits.ram),
+                       machine_limits.ram.source + " less a reserve", may_exceed, limits);
+  } else if (!chosen.own_memory() && !machine.paced) {  // links from its RAM to its RAM
+    host_device_limits(config,
+                       less_reserve(std::max(machine.device_capacity, machine.host_capacity)),
+                       "machine file", may_exceed, limits);
   } else {
     limits.capacity = {config.device.value_or(less_reserve(machine.device_capacity)),
                        config.host.value_or(less_reserve(machine.host_capacity))};

@@ -31,7 +31,7 @@ struct ChosenMachine {
 };
 // `device` is limits.accelerator: choose_device() says what it may be; with "auto" and a
 // file, the file's kind. `for_real`: a file then lends its rates and this machine is used;
-// else a file of a kind other than the host device's stands for another machine.
+// else it stands for another machine, unless it is of the host device and has this machine's name.
 // Errors: kConfig where the device asked for is not there, or not the file's.
 ChosenMachine choose_machine(const std::optional<std::filesystem::path>& file,
                              const std::string& device, const MachineLimits& limits, bool for_real,

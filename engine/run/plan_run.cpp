@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <fstream>
+#include <utility>
 
 #include "devices/base/error.h"
 #include "devices/base/format.h"
@@ -17,14 +18,23 @@
 namespace sluice {
 namespace {
 
-std::string plan_text(const std::filesystem::path& path) {
+[[noreturn]] void refuse_plan(const std::string& what) {
+  throw Error(ErrorKind::kConfig,
+              fmt::format("{}; make a plan with `sluice plan --json FILE`", what));
+}
+
+StoredPlan stored_plan(const std::filesystem::path& path) {
+  std::error_code status;
   std::ifstream file(path, std::ios::binary);
-  if (!file) {
-    throw Error(ErrorKind::kConfig,
-                fmt::format("{}: cannot read the plan; make one with `sluice plan --json {}`",
-                            path.string(), path.string()));
+  if (!file) refuse_plan(path.string() + ": cannot read the plan");
+  if (std::filesystem::is_directory(path, status)) refuse_plan(path.string() + ": is a folder");
+  std::string text = read_text(file, path.string(), ErrorKind::kConfig);
+  if (text.empty()) refuse_plan(path.string() + ": is empty");
+  try {
+    return parse_plan(std::move(text), path.string());
+  } catch (const Error& error) {
+    refuse_plan(error.what());
   }
-  return read_text(file, path.string(), ErrorKind::kConfig);
 }
 
 // Asks a device with memory of its own what it has; a plan alone can do without the answer.
@@ -71,8 +81,8 @@ PlannedRun plan_run(const RunConfig& config, const TrainOptions& options,
   request.serial = request.serial || options.serial;
   if (options.plan) {
     const std::string name = options.plan->string();
-    Plan plan = replay_plan(parse_plan(plan_text(*options.plan), name), run.model, request,
-                            run.limits, run.machine);
+    Plan plan =
+        replay_plan(stored_plan(*options.plan), run.model, request, run.limits, run.machine);
     for (const Tier tier : kTiers) {
       const TierUse& use = plan.tiers[index_of(tier)];
       if (use.peak <= use.capacity) continue;
@@ -94,19 +104,27 @@ PlannedRun plan_run(const RunConfig& config, const TrainOptions& options,
 }
 
 void throw_infeasible(const Infeasible& infeasible) {
-  std::string remedies;
-  int left = 3;  // `plan` shows all
-  for (const Remedy& remedy : infeasible.remedies) {
-    if (remedy.missing.value > 0 || left-- <= 0) continue;
-    remedies += fmt::format("{}{} (at most {} a step)", remedies.empty() ? "" : ", or ",
-                            remedy.change, format_seconds(Seconds{remedy.step_seconds}));
-  }
-  throw Error(
-      ErrorKind::kNoFit,
-      fmt::format("does not fit: {} needs {} bytes, limit {} ({}), short of {} bytes; try {}",
+  std::string text =
+      fmt::format("does not fit: {} needs {} bytes, limit {} ({}), short of {} bytes; try ",
                   name_of(infeasible.tier), infeasible.needed.value, infeasible.capacity.value,
-                  infeasible.source, infeasible.missing().value,
-                  remedies.empty() ? "a smaller model or batch" : remedies));
+                  infeasible.source, infeasible.missing().value);
+  const std::string more = " (all: `sluice plan`)";
+  int told = 0;
+  bool all = true;
+  for (const Remedy& remedy : infeasible.remedies) {  // the fastest first
+    if (remedy.missing.value > 0) continue;
+    const std::string one =
+        fmt::format("{}{} (at most {} a step)", told == 0 ? "" : ", or ", remedy.change,
+                    format_seconds(Seconds{remedy.step_seconds}));
+    // Whole, or not at all: half of a remedy is none.
+    const bool fits = told < 3 && text.size() + one.size() + more.size() <= kLongestLine;
+    all = all && fits;
+    if (!fits) continue;
+    text += one;
+    ++told;
+  }
+  if (told == 0) text += "a smaller model or batch";
+  throw Error(ErrorKind::kNoFit, all ? text : text + more);
 }
 
 }  // namespace sluice

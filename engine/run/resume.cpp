@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <string_view>
+#include <vector>
 
 #include "devices/base/error.h"
 #include "devices/base/log.h"
@@ -106,17 +107,20 @@ void Resume::check(const RunConfig& config, const DataIdentity& data) const {
                 fmt::format("{}: {}; --run-dir names another folder for another run",
                             candidates_.front().path().string(), what));
   };
+  std::string fixed;  // all of them: one may follow from another, which the user typed
+  std::vector<std::string> changed;
   for (const auto& [key, value] : values_of(config)) {
     const auto before = manifest.config.find(key);
     if (before == manifest.config.end() || before->second == value) continue;
     if (is_fixed(key)) {
-      refuse(fmt::format("{} was {}, here it is {}, and cannot change on the way", key,
-                         before->second, value));
-    }
-    if (!is_circumstance(key)) {
-      log_info(fmt::format("{} is {} from here on, it was {}", key, value, before->second));
+      fixed += fmt::format("{} was {}, here it is {}, ", key, before->second, value);
+    } else if (!is_circumstance(key)) {
+      changed.push_back(
+          fmt::format("{} is {} from here on, it was {}", key, value, before->second));
     }
   }
+  if (!fixed.empty()) refuse(fixed + "and that cannot change on the way");
+  for (const std::string& line : changed) log_info(line);
   if (data != manifest.data) {
     refuse(fmt::format("data.train was another stream of {} tokens, here it is one of {}",
                        manifest.data.tokens, data.tokens));

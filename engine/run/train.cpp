@@ -258,6 +258,12 @@ TrainResult train(const LoadedConfig& loaded, const TrainOptions& options) {
   StopRequest stop(options.deadline);
   const std::filesystem::path path =
       options.run_dir.empty() ? std::filesystem::path("runs") / loaded.name : options.run_dir;
+  if (options.resume && options.overwrite) {
+    throw Error(ErrorKind::kConfig,
+                fmt::format("{}: --resume goes on with the run there, --overwrite deletes it: drop "
+                            "one of them",
+                            path.string()));
+  }
   const std::filesystem::path storage =
       config.limits.storage_path.empty() ? path : config.limits.storage_path;
   if (!config.limits.storage_path.empty()) check_storage_folder(storage);

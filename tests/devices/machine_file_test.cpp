@@ -2,8 +2,10 @@
 // SPDX-FileCopyrightText: The Sluice developers
 #include "devices/machine_file.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <sstream>
 #include <string>
@@ -94,15 +96,34 @@ TEST(MachineFile, RefusesUnknownKeysWithTheirLine) {
   const TemporaryFolder folder;
   const std::string text = good_text(folder);
   expect_refused(folder, replaced(text, "paced =", "pased ="), "unknown key links.pased");
-  expect_refused(folder, "colour = \"red\"\n" + text, "line 1: unknown key colour");
+  expect_refused(folder, "colour = \"red\"\n" + text,
+                 "line 1: unknown key colour; expected one of");
   expect_refused(folder, replaced(text, "dtype =", "weight = 1\ndtype ="), "compute.gemm.weight");
+}
+
+TEST(MachineFile, AMisspeltKeyIsNamedBeforeTheOneThatIsMissing) {
+  const TemporaryFolder folder;
+  const std::string text = good_text(folder);
+  const auto line = [&](const std::string& of) {
+    return std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(text.find(of)),
+                      '\n') +
+           1;
+  };
+  expect_refused(folder, replaced(text, "[links]", "[linkz]"),
+                 fmt::format("line {}: unknown key linkz; the nearest is links", line("[links]")));
+  expect_refused(folder, replaced(text, "write = ", "wirte = "),
+                 fmt::format("line {}: unknown key storage.wirte; the nearest is storage.write",
+                             line("write = ")));
+  expect_refused(folder, replaced(text, "[[compute.gemm]]", "[[compute.gem]]"),
+                 "unknown key compute.gem; the nearest is compute.gemm");
 }
 
 TEST(MachineFile, RefusesMissingKeys) {
   const TemporaryFolder folder;
   const std::string text = good_text(folder);
   expect_refused(folder, replaced(text, "elementwise", "#"), "compute.elementwise is missing");
-  expect_refused(folder, replaced(text, "[memory]\nbandwidth", "#"), "memory is missing");
+  expect_refused(folder, replaced(text, "[memory]\nbandwidth", "#"),
+                 "memory is missing; `sluice probe");
 }
 
 TEST(MachineFile, RefusesValuesThatMakeNoSense) {

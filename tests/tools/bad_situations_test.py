@@ -72,6 +72,16 @@ class Storage(Situation):
         self.refused(third, 2, "swap", str(first.pid), "--limits.storage_path")
 
 
+class RunDirectory(Situation):
+    def test_that_cannot_be_written(self):
+        folder = self.path / "closed"
+        folder.mkdir(mode=0o555)
+        os.chmod(self.path, 0o777)
+        drop = (lambda: os.setuid(65534)) if os.geteuid() == 0 else None
+        done = self.as_child(["train", "run.toml", "--run-dir", "closed"], drop)
+        self.refused(done, 6, "closed/.sluice-lock", "Permission denied", "--run-dir names another")
+
+
 class Data(Situation):
     @staticmethod
     def shard(magic, version, count, tokens):
@@ -86,12 +96,12 @@ class Data(Situation):
 
     def test_broken_shards(self):
         good = [1] * 1000
-        self.check(self.shard(20240520, 1, 1000, good)[:600], "header")
+        self.check(self.shard(20240520, 1, 1000, good)[:600], "header", "data.tokens")
         self.check(self.shard(1, 1, 1000, good), "magic")
-        self.check(self.shard(20240520, 9, 1000, good), "version 9")
+        self.check(self.shard(20240520, 9, 1000, good), "version 9", "make the shard")
         self.check(self.shard(20240520, 1, 1001, good), "promises 1001 tokens")
         self.check(self.shard(20240520, 1, -1, good), "promises -1 tokens")
-        self.check(self.shard(20240520, 1, 0, []), "no tokens")
+        self.check(self.shard(20240520, 1, 0, []), "no tokens", "leave it out")
         self.check(self.shard(20240520, 1, 1000, [1] * 500 + [300] + [1] * 499), "token 300",
                    "index 500", "model.vocab", "301")
 

@@ -79,6 +79,11 @@ class Train(Folder):
         self.assertTrue(text.stdout.startswith("Now "))
         again = self.sluice("generate", "runs/run", "--prompt", "Now ", "--tokens", 20)
         self.assertEqual(text.stdout, again.stdout)
+        with open("/dev/full", "w") as full:
+            lost = subprocess.run([BINARY, "generate", "runs/run"], cwd=self.path, stdout=full,
+                                  stderr=subprocess.PIPE, text=True, check=False,
+                                  env=self.environment())
+        self.refused(lost, 6, "standard output", "No space left")
 
     def test_eval_reads_text_from_a_pipe(self):
         self.assertEqual(self.sluice("train", "run.toml", "--train.steps", 1).returncode, 0)
@@ -89,6 +94,18 @@ class Train(Folder):
                                    env=self.environment())
         self.assertEqual(piped.returncode, 0, piped.stderr)
         self.assertEqual(piped.stdout, named.stdout)
+
+    def test_data_from_a_pipe_that_is_refused_is_called_standard_input(self):
+        self.assertEqual(self.sluice("train", "run.toml", "--train.steps", 1).returncode, 0)
+        for text, code, word in (("", 4, "is empty"), ("a", 4, "1 token is no sequence")):
+            done = subprocess.run([BINARY, "eval", "runs/run", "--data", "-"], cwd=self.path,
+                                  input=text, capture_output=True, text=True, check=False,
+                                  env=self.environment())
+            self.refused(done, code, f"standard input: {word}")
+        done = subprocess.run([BINARY, "eval", "runs/run", "--data", "-", "--data.tokens", "bin"],
+                              cwd=self.path, input="a" * 2000, capture_output=True, text=True,
+                              check=False, env=self.environment())
+        self.refused(done, 4, "standard input: not an llm.c shard")
 
     def test_sigint_finishes_the_step_and_saves(self):
         environment = self.environment()

@@ -107,11 +107,20 @@ TEST_F(CommandLine, AnUnknownCommandNamesTheNearest) {
   refused("trian run.toml", 2, {"trian", "nearest is train", "config or usage"});
 }
 
-TEST_F(CommandLine, NoCommandListsThem) { refused("", 2, {"doctor", "train", "generate"}); }
+TEST_F(CommandLine, NoCommandListsThem) {
+  refused("", 2, {"doctor", "train", "generate"});
+  refused("--train.steps 3", 2, {"no command --train.steps; give one of doctor"});
+}
 
 TEST_F(CommandLine, AnUnknownFlagNamesTheNearestOfItsCommand) {
   refused("plan run.toml --jsn x", 2, {"--jsn", "nearest is --json"});
   refused("probe --quik", 2, {"--quik", "nearest is --quick"});
+}
+
+TEST_F(CommandLine, AnUnknownWordThatNothingIsNearPointsToHelp) {
+  refused("train run.toml --bogus 3", 2, {"train has no flag --bogus; see sluice train --help"});
+  refused("doctor --everything", 2, {"--everything; see sluice doctor --help"});
+  refused("frobnicate", 2, {"no command frobnicate; give one of doctor, clean"});
 }
 
 TEST_F(CommandLine, AnUnknownFlagMayMeanAConfigKey) {
@@ -151,15 +160,30 @@ TEST_F(CommandLine, StorageInRamOrNowhereIsAnInputOutputFailure) {
 }
 
 TEST_F(CommandLine, AnOutputThatCannotBeWrittenIsRefusedBeforeTheWork) {
-  refused("plan run.toml --json none/plan.json", 6, {"none/plan.json"});
+  refused("plan run.toml --json none/plan.json", 6, {"none/plan.json", "name a file"});
   refused("probe --out none/here.toml", 6, {"none/here.toml"});
+  for (const std::string& out : {std::string("/dev/full"), std::string("text.txt/here.toml"),
+                                 std::string(250, 'x'), std::string("- >/dev/full")}) {
+    refused("probe --quick --out " + out, 6, {"cannot be written"});
+    EXPECT_THAT(sluice("probe --quick --out " + out).err, Not(HasSubstr("measuring")));
+  }
   refused("plan run.toml --trace .", 6, {"folder"});
 }
 
 TEST_F(CommandLine, ResultsThatAreLostAreAFailure) {
-  const Answer answer = sluice("doctor >/dev/full");
-  EXPECT_EQ(answer.code, 6) << answer.err;
-  EXPECT_THAT(answer.last_line(), HasSubstr("standard output"));
+  for (const char* words : {"doctor", "plan run.toml --json -"}) {
+    const Answer answer = sluice(words + std::string(" >/dev/full"));
+    EXPECT_EQ(answer.code, 6) << answer.err;
+    EXPECT_THAT(answer.last_line(), AllOf(HasSubstr("standard output"), HasSubstr("No space")));
+  }
+}
+
+TEST_F(CommandLine, AnEmptyWordIsNotTakenForNone) {
+  refused("train run.toml --run-dir ''", 2, {"train: --run-dir is empty"});
+  refused("train run.toml --run-dir=", 2, {"--run-dir"});
+  refused("train ''", 2, {"CONFIG is empty"});
+  refused("plan run.toml --machine ''", 2, {"--machine is empty"});
+  refused("plan run.toml --json ''", 2, {"--json is empty"});
 }
 
 TEST_F(CommandLine, StandardOutputHoldsOneThing) {

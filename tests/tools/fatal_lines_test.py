@@ -47,7 +47,7 @@ class FatalLines(Folder):
         hub = ["--data.train", "text.txt", "--data.seq_len", 16, "--train.steps", 1]
         for code, words, advice in [
                 (2, [], "give a command: doctor"),
-                (2, ["frobnicate"], "the nearest is"),
+                (2, ["frobnicate"], "give one of doctor"),
                 (2, ["trian", "run.toml"], "the nearest is train"),
                 (2, [*train, "--no-such-flag"], "--help"),
                 (2, [*train, "--train.steps"], "--train.steps VALUE"),
@@ -71,11 +71,15 @@ class FatalLines(Folder):
                 (2, [*train, "--limits.host", "lots"], "64MiB"),
                 (2, [*train, "--plan", "plan.json", "--model.width", 32], "sluice plan"),
                 (2, [*train, "--plan", "none.json"], "sluice plan"),
+                (2, [*train, "--plan", "."], "folder; make a plan with `sluice plan --json"),
+                (2, [*train, "--plan", "empty.txt"], "empty; make a plan with `sluice plan"),
+                (2, [*train, "--plan", "run.toml"], "make a plan with `sluice plan --json"),
                 (2, [*train, "--machine", "run.toml"], "sluice-machine"),
                 (2, ["export", "hub"], "--out"),
                 (2, ["export", "hub", "--out", "cut"], "--overwrite"),
                 (2, ["export", "hub", "--out", "ran", "--overwrite"], "another --out"),
                 (2, ["generate", "hub", "--prompt-tokens", "1,x"], "--prompt-tokens"),
+                (2, ["generate", "hub", "--prompt-tokens", "256"], "from 0 to 255"),
                 (2, ["eval", "hub"], "--data FILE"),
                 (3, [*train, "--limits.device", "16KiB"], "--limits.device"),
                 (3, [*train, "--limits.device", "4000GiB"], "lower"),
@@ -97,7 +101,7 @@ class FatalLines(Folder):
                 (6, [*train, "--run-dir", "text.txt/run"], "--run-dir"),
                 (6, [*train, "--run-dir", "broken", "--resume"], "--overwrite"),
                 (6, ["export", "hub", "--out", "none/out"], "another --out"),
-                (6, ["eval", "hub", "--data", "text.txt", "--json", "none/x"], "none"),
+                (6, ["eval", "hub", "--data", "text.txt", "--json", "none/x"], "name a file"),
         ]:
             with self.subTest(words=words):
                 done = self.sluice(*words)

@@ -3,23 +3,35 @@
 """What the `sluice` command refuses: one line, the documented exit code, nothing left behind."""
 
 import json
+import math
 import os
 import resource
 import shutil
 import subprocess
 import tempfile
-import time
 import unittest
 
 from command import BINARY, CONFIG, Folder, gpt2_folder, sanitized
 
 
+# Of all its threads: what others do on the machine does not count.
+MOST_CPU_SECONDS = 30 if sanitized() else 1
+
+
+def cpu_seconds():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 class Refusals(Folder):
     def check(self, words, code, *parts):
         before = {p for p in self.path.rglob("*") if "cache" not in p.parts}
-        start = time.monotonic()
-        done = self.sluice(*words)
-        self.assertLess(time.monotonic() - start, 20)
+        used = []
+        while len(used) < 2 and min(used, default=math.inf) > MOST_CPU_SECONDS:
+            start = cpu_seconds()
+            done = self.sluice(*words)
+            used.append(cpu_seconds() - start)
+        self.assertLess(min(used), MOST_CPU_SECONDS, words)
         self.refused(done, code, *parts)
         after = {p for p in self.path.rglob("*") if "cache" not in p.parts}
         self.assertEqual(before, after, "something was left behind")
@@ -151,6 +163,9 @@ class Refusals(Folder):
     def test_a_run_directory_is_not_taken_twice(self):
         self.assertEqual(self.sluice("train", "run.toml", "--train.steps", 1).returncode, 0)
         self.check(["train", "run.toml"], 2, "--overwrite")
+        self.check(["train", "run.toml", "--resume", "--model.width", 32], 2,
+                   "model.ffn_width was 256, here it is 128, ", "model.width was 64, here it is 32")
+        self.check(["train", "run.toml", "--resume", "--overwrite"], 2, "runs/run", "drop one")
         shutil.rmtree(self.path / "runs/run/checkpoints")
         self.check(["train", "run.toml", "--resume"], 6, "checkpoint")
         done = self.sluice("train", "run.toml", "--train.steps", 1, "--overwrite")

@@ -172,6 +172,7 @@ TEST(LoadConfig, UnknownKeysNameTheLineAndTheNearestKey) {
 TEST(LoadConfig, WrongTypesNameTheLineAndWhatIsWanted) {
   expect_refused(kModel + "[train]\nsteps = \"ten\"\n", {"a.toml:6", "an integer", "\"ten\""});
   expect_refused(kModel + "[train]\nsteps = 1.5\n", {"an integer, at least 1", "1.5"});
+  expect_refused(kModel + "[train]\nsteps = 6.0\n", {"an integer, at least 1", "it is 6.0"});
   expect_refused(kModel + "[train]\ndtype = \"fp16\"\n", {"\"bf16\", \"fp32\"", "fp16"});
   expect_refused(kModel + "[limits]\ndevice = \"64 bananas\"\n", {"64MiB", "bananas"});
   expect_refused(kModel + "[limits]\nhost = -5\n", {"limits.host", "-5"});

@@ -97,6 +97,47 @@ TEST_F(Limits, ANamedDeviceMustBeTheMachineFiles) {
                [&] { chosen("host", true); });
 }
 
+// The same for plan and for train, of a machine file with this name.
+class MachineFileLimits : public Limits {
+ protected:
+  TierLimits of(const std::string& name, bool paced, bool for_real) const {
+    const MachineLimits here = machine_of(kGiB * 4);
+    Machine machine = default_machine(here);
+    machine.name = name;
+    machine.paced = paced;
+    machine.device_capacity = machine.host_capacity = machine.storage_capacity = kGiB * 900;
+    save_machine(machine, scratch_ / "machine.toml");
+    const ChosenMachine chosen =
+        choose_machine(scratch_ / "machine.toml", "auto", here, for_real,
+                       {.choose = [](const std::string&) { return DeviceChoice{}; }});
+    return resolve_limits({}, here, chosen, scratch_ / "run", !for_real);
+  }
+};
+
+TEST_F(MachineFileLimits, OfAnotherMachineAreThoseOfAPlan) {
+  const TierLimits limits = of("elsewhere", /*paced=*/true, /*for_real=*/false);
+  EXPECT_EQ(limits.capacity[0], kGiB * 855);  // less a reserve of 5 %
+  EXPECT_EQ(limits.capacity[1], kGiB * 855);
+  EXPECT_EQ(limits.capacity[2], kGiB * 900);
+  EXPECT_FALSE(limits.shared_ram);
+  for (const std::string& source : limits.source) EXPECT_EQ(source, "machine file");
+}
+
+TEST_F(MachineFileLimits, OfOneRamAreSharedByDeviceAndHost) {
+  const TierLimits limits = of("elsewhere", /*paced=*/false, /*for_real=*/false);
+  EXPECT_EQ(limits.capacity[0], kGiB * 855);
+  EXPECT_EQ(limits.shared_ram, kGiB * 855);
+  EXPECT_EQ(limits.source[0], "machine file");
+}
+
+TEST_F(MachineFileLimits, AreThisMachinesWhereItTrainsOrHasTheName) {
+  for (const TierLimits& limits : {of("elsewhere", true, true), of(host_name(), true, false)}) {
+    EXPECT_EQ(limits.capacity[0].value, (kGiB * 7).value / 2);
+    EXPECT_NE(limits.source[0].find("MemTotal"), std::string::npos);
+    EXPECT_NE(limits.source[2].find("free disk"), std::string::npos);
+  }
+}
+
 TEST_F(Limits, SwapFilesAreRefusedWhereTheyCannotBe) {
   expect_error(ErrorKind::kIo, {"nowhere", "no such folder"},
                [&] { check_storage_folder(scratch_ / "nowhere"); });
@@ -120,6 +161,19 @@ TEST_F(Limits, RulesOfALayerFixThePlacementOfItsParameters) {
   EXPECT_EQ(request.recompute, true);
   EXPECT_EQ(request.wave, 0);
   EXPECT_FALSE(request.deferred);
+}
+
+TEST_F(Limits, OnlyAPlaceKeyThatIsSetFixesThePlacement) {
+  const auto fixes = [&](const std::vector<ConfigFlag>& flags) {
+    const LoadedConfig loaded = scratch_.config(flags);
+    const Model model =
+        make_model(loaded.config.model.shape, training_shape(loaded.config, "host"));
+    return plan_request(loaded.config, model.workload(2)).fixes_placement();
+  };
+  EXPECT_FALSE(fixes({}));
+  EXPECT_TRUE(fixes({{"place.gradients", "host"}}));
+  EXPECT_TRUE(fixes({{"place.activations", R"([{layers = "head", home = "host"}])"}}));
+  EXPECT_TRUE(fixes({{"place.recompute", "none"}}));
 }
 
 }  // namespace

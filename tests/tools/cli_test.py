@@ -266,7 +266,7 @@ class Verify(Folder):
         self.assertEqual(done.returncode, 1, done.stderr + done.stdout)
         self.assertRegex(done.stdout.strip().splitlines()[-1],
                          r"^verify: (weights?|master|first moment|second moment) of \S+ differs in "
-                         r"weights host .* overlap \dt [\w-]+( no clip)?( mixed by layer)?$")
+                         r"weights \w+ .* overlap \dt [\w-]+( no clip)?( mixed by layer)?$")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ inline constexpr std::int64_t kRemedyBudget = 75'000;
 struct SearchResult {
   std::optional<Placement> placement;  // the best one that fits
   double step_seconds = 0;
+  std::int64_t operations = 0;  // of its Program
   // Where none fits: the one that is short of the least, and by how much.
   std::optional<Placement> nearest;
   std::array<Bytes, kTierCount> nearest_missing{};

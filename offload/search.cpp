@@ -28,6 +28,12 @@ constexpr std::int64_t kBudget = 600'000;
 constexpr std::int64_t kHopeless = 200'000;
 // Left at least for the neighbours of the best.
 constexpr std::int64_t kClimb = 150'000;
+// The orders of a step that combinations() puts first: for a plan they are tried whatever they
+// cost.
+constexpr std::int64_t kOrders = 3;
+// Operations of a Program beyond which none is made that need not be: somebody asked for tens of
+// thousands of micro-batches.
+constexpr std::int64_t kHuge = 300'000;
 
 bool fits(const Program& program, const TierLimits& limits) {
   const auto missing = missing_bytes(program, limits);
@@ -37,6 +43,7 @@ bool fits(const Program& program, const TierLimits& limits) {
 struct Best {
   Placement placement;
   double seconds = 0;
+  std::int64_t operations = 0;  // of its Program
 };
 
 class Search {
@@ -52,11 +59,13 @@ class Search {
 
   SearchResult run() {
     const std::vector<Combination> all = combinations(model_, request_, limits_, machine_);
+    const std::int64_t orders = budget_given_ < kBudget ? 0 : kOrders;
     // Each structure of a step once, then the other ways to spend memory on it: a model
     // that leaves room for a few tries shall not spend them all on one structure.
     for (const bool variants : {false, true}) {
       for (const Combination& c : all) {
-        if (budget_ <= 0 || std::isinf(c.bound)) break;  // what is behind does not fit
+        if (std::isinf(c.bound)) break;  // what is behind does not fit
+        if (budget_ <= 0 && std::ssize(tried_) >= orders) break;
         if (best_ && c.bound >= best_->seconds) continue;
         if (c.variant == variants) consider(c);
         if (!best_ && !tried_leanest_ && budget_given_ - budget_ > kHopeless) {
@@ -78,11 +87,15 @@ class Search {
     if (best_) {
       result.placement = best_->placement;
       result.step_seconds = best_->seconds;
+      result.operations = best_->operations;
     }
     result.nearest = nearest_;
     result.nearest_missing = nearest_missing_;
     return result;
   }
+
+  // A plan's search, unlike one for a remedy, goes on a little where its budget ends.
+  bool has_patience() const { return budget_given_ >= kBudget && best_->operations <= kHuge; }
 
   // Whether it fits, and is not one that was tried before.
   bool consider(const Combination& c) {
@@ -103,8 +116,8 @@ class Search {
   // as long as there is one. The first found may be far from the best where little fits, and
   // its Program so large that a try costs more than is left: a plan makes a few all the same.
   void climb() {
-    const int at_least = budget_given_ < kBudget ? 0 : 3;
-    budget_ = std::max(budget_, std::min(kClimb, budget_given_));
+    const int at_least = has_patience() ? 3 : 0;
+    if (best_->operations <= kHuge) budget_ = std::max(budget_, std::min(kClimb, budget_given_));
     for (bool better = true; better;) {
       better = false;
       int tries = 0;
@@ -175,13 +188,13 @@ class Search {
         simulate(program, derive_waits(program), costs, {.serial = request_.serial, .warm_up = 1})
             .step_seconds;
     if (best_ && seconds >= best_->seconds * (1 - 1e-9)) return false;
-    best_ = Best{placement, seconds};
+    best_ = Best{placement, seconds, std::ssize(program.operations)};
     return true;
   }
 
   // Depths around the winner's: deeper is not always better. As in climb(), a plan makes a few.
   void refine() {
-    int left = budget_given_ < kBudget ? 0 : 2;
+    int left = has_patience() ? 2 : 0;
     for (const int ahead : {1, 2, 3, 4}) {
       for (const int late : {0, 1, 2}) {
         if (request_.fetch_ahead.value_or(ahead) != ahead) continue;
@@ -304,13 +317,13 @@ PlanResult make_plan(const Model& model, const PlanRequest& request, const TierL
   SearchResult result = search_placement(model, request, limits, machine, kBudget);
   // Where not everything could be tried, a search that begins elsewhere may end better; and a
   // plan keeps what a remedy promised.
-  if (result.placement && result.spent >= kBudget) {
+  if (result.placement && result.spent >= kBudget && result.operations <= kHuge) {
     SearchResult other = search_placement(model, request, limits, machine, kRemedyBudget);
     if (other.placement && other.step_seconds < result.step_seconds) result = std::move(other);
   }
   if (!result.placement) return explain(model, request, limits, machine, result);
   Plan plan = build_plan(model, *result.placement, limits, machine, request.serial);
-  add_advice(plan, model, request, limits, machine);
+  if (result.operations <= kHuge) add_advice(plan, model, request, limits, machine);
   return plan;
 }
 

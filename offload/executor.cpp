@@ -317,15 +317,18 @@ class Executor::Impl {
     }
   }
 
-  // The operation with which a step ends: the compute lane's last one. Reports come from a lane
-  // that others keep waiting, now longer, now shorter.
+  // The operation with which a step ends: the compute lane's last one, where there is any. Reports
+  // come from a lane that others keep waiting, now longer, now shorter.
   std::size_t last_of_step() const {
-    const std::vector<std::int32_t>& order = lanes_[index_of(Lane::kCompute)].order;
-    const auto last = std::find_if(order.rbegin(), order.rend(), [&](std::int32_t i) {
-      return program_.operations[static_cast<std::size_t>(i)].stage == 0;
-    });
-    SLUICE_CHECK(last != order.rend());
-    return static_cast<std::size_t>(*last);
+    const std::vector<Operation>& operations = program_.operations;
+    std::size_t last = 0;
+    for (std::size_t i = 0; i < operations.size(); ++i) {
+      const bool computes = operations[i].lane == Lane::kCompute;
+      if (operations[i].stage == 0 && (computes || operations[last].lane != Lane::kCompute)) {
+        last = i;
+      }
+    }
+    return last;
   }
 
   Span span_of(std::size_t index, std::int64_t iteration) {

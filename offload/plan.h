@@ -97,9 +97,10 @@ struct Plan {
 };
 
 struct Remedy {
-  std::string change;       // what to type
-  Bytes missing;            // still missing with it; 0: it fits
-  double step_seconds = 0;  // forecast, if it fits: a longer search may find less
+  std::string change;          // what to type
+  Bytes missing;               // still missing with it; 0: it fits
+  double step_seconds = 0;     // forecast, if it fits: a longer search may find less
+  bool gains_nothing = false;  // more of what a smaller one gives as well
 };
 
 struct Infeasible {

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <functional>
 #include <future>
+#include <tuple>
 
 #include "devices/base/error.h"
 #include "devices/base/format.h"
@@ -62,6 +63,19 @@ Remedy remedy_of(const Change& change, const SearchResult& found, double nearest
     for (const Bytes b : found.nearest_missing) remedy.missing = std::max(remedy.missing, b);
   }
   return remedy;
+}
+
+// What fits first, fastest first, and what is larger to no use behind that, or not at all where
+// there is enough; then what helps most.
+void order(std::vector<Remedy>& remedies) {
+  constexpr std::ptrdiff_t kEnough = 3;
+  const auto fits_well = [](const Remedy& r) { return r.missing.value <= 0 && !r.gains_nothing; };
+  std::ptrdiff_t spare = kEnough - std::ranges::count_if(remedies, fits_well);
+  std::erase_if(remedies, [&](const Remedy& r) { return r.gains_nothing && spare-- <= 0; });
+  std::stable_sort(remedies.begin(), remedies.end(), [](const Remedy& a, const Remedy& b) {
+    return std::tuple(std::max(a.missing, Bytes{0}), a.gains_nothing, a.step_seconds) <
+           std::tuple(std::max(b.missing, Bytes{0}), b.gains_nothing, b.step_seconds);
+  });
 }
 
 }  // namespace
@@ -152,10 +166,17 @@ Infeasible explain(const Model& model, const PlanRequest& request, const TierLim
   changes.push_back({"--optimizer.moments bf16 (changes the numbers)",
                      with_moments(model, DType::kBFloat16), request, limits});
   {
-    Change change{
-        "--place.weights auto --place.gradients auto --place.optimizer auto "
-        "--place.activations auto --place.recompute full --place.wave 1",
-        same(model), request.with_free_placement(), limits};
+    Change change{"", same(model), request.with_free_placement(), limits};
+    const auto set_free = [&](const auto& homes, const char* key) {
+      const auto fixes = [](const std::optional<Tier>& home) { return home.has_value(); };
+      if (std::ranges::any_of(homes, fixes)) change.add(fmt::format("--place.{} auto", key));
+    };
+    set_free(request.weights, "weights");
+    set_free(request.gradients, "gradients");
+    set_free(request.states, "optimizer");
+    set_free(request.activations, "activations");
+    if (request.adam_on_device) change.add("--place.adam auto");
+    change.add("--place.recompute full --place.wave 1");
     change.request.recompute = true;
     change.request.wave = 1;
     changes.push_back(std::move(change));
@@ -181,15 +202,16 @@ Infeasible explain(const Model& model, const PlanRequest& request, const TierLim
     }));
   }
   const double seconds = nearest_seconds.valid() ? nearest_seconds.get() : 0;
+  double least = 0;  // seconds with the smallest of those that the nearest placement fits in
   for (std::size_t i = 0; i < changes.size(); ++i) {
-    infeasible.remedies.push_back(remedy_of(changes[i], tries[i].get(), seconds));
+    Remedy remedy = remedy_of(changes[i], tries[i].get(), seconds);
+    if (changes[i].nearest_fits) {
+      remedy.gains_nothing = least > 0 && remedy.step_seconds > 0.98 * least;
+      if (!remedy.gains_nothing) least = remedy.step_seconds;
+    }
+    infeasible.remedies.push_back(std::move(remedy));
   }
-  // What fits first, fastest first; then what helps most.
-  std::stable_sort(infeasible.remedies.begin(), infeasible.remedies.end(),
-                   [](const Remedy& a, const Remedy& b) {
-                     if (a.missing != b.missing) return a.missing < b.missing;
-                     return a.step_seconds < b.step_seconds;
-                   });
+  order(infeasible.remedies);
   return infeasible;
 }
 

@@ -16,6 +16,7 @@ cd "$(dirname "$0")/.."
 kills=${1:-200} cuts=${2:-100} runs=${3:-2000000} failed=0 table=()
 tools/build.sh release --target sluice sluice_engine_tests sluice_engine_fault_tests \
   sluice_devices_fault_tests sluice_devices_threads_tests sluice_safetensors_reader || exit 1
+tools/build.sh dev --target sluice_engine_fault_tests || exit 1
 
 # part NAME COMMAND...
 part() {
@@ -45,8 +46,8 @@ part "ten million transfers at every depth" \
   build/release/sluice_devices_threads_tests --gtest_filter='*StorageTest.AFlood*'
 part "swap files that 50 killed runs left" \
   build/release/sluice_engine_fault_tests --gtest_filter='StorageFault.What*'
-part "memory refused at 5,000 requests" \
-  build/release/sluice_engine_fault_tests --gtest_filter='NoMemory.*'
+part "memory refused at 5,000 requests, under ASan" \
+  build/dev/sluice_engine_fault_tests --gtest_filter='NoMemory.*'
 part "limits of memory, and 10,000 steps" python3 -B tests/tools/memory_limits_test.py
 for fs in ext4 xfs; do
   part "$cuts power cuts, $fs" python3 -B tools/power_cut.py --cuts "$cuts" --fs "$fs"

@@ -182,7 +182,7 @@ Infeasible explain(const Model& model, const PlanRequest& request, const TierLim
     changes.push_back(std::move(change));
   }
   int larger = 0;  // two at least, so that three of all fit
-  for (const double factor : {1.5, 2.0, 3.0, 4.0, 8.0}) {
+  for (const double factor : {1.5, 2.0, 3.0, 4.0, 8.0, 16.0, 32.0}) {  // small ones round alike
     if (!result.nearest || (larger >= 2 && (!by_key(tier) || changes.size() > 6))) break;
     Change more = enough(factor);
     const bool known = std::any_of(changes.begin(), changes.end(),

@@ -96,6 +96,9 @@ void flush_results() {
   }
 }
 
-void outlive_readers() { ::signal(SIGPIPE, SIG_IGN); }
+void outlive_limits() {
+  ::signal(SIGPIPE, SIG_IGN);
+  ::signal(SIGXFSZ, SIG_IGN);
+}
 
 }  // namespace sluice

@@ -22,7 +22,8 @@ void require_writable(const std::string& path);
 // and had enough.
 void flush_results();
 
-// From now on a pipe whose reader has gone, as `head` and a pager do, ends nothing.
-void outlive_readers();
+// From now on a pipe whose reader has gone, as `head` and a pager do, ends nothing, and a file
+// longer than `ulimit -f` allows is an error like a full disk.
+void outlive_limits();
 
 }  // namespace sluice

@@ -8,7 +8,7 @@
 namespace sluice {
 
 int run_train(const LoadedConfig& loaded, const TrainOptions& options) {
-  outlive_readers();
+  outlive_limits();
   const TrainResult result = train(loaded, options);
   fmt::print("{}\n", result.reason);
   return result.exit_code();

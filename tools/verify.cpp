@@ -8,7 +8,7 @@
 namespace sluice {
 
 int run_verify(const LoadedConfig& loaded, const VerifyOptions& options) {
-  outlive_readers();  // and remove the swap file
+  outlive_limits();  // and remove the swap file
   const VerifyResult result = verify(loaded, options);
   if (!result.difference.empty()) {
     fmt::print("verify: {}\n", result.difference);

@@ -31,8 +31,10 @@ CheckpointSaver::~CheckpointSaver() {
 bool CheckpointSaver::wants(std::int64_t step) {
   const std::lock_guard lock(mutex_);
   if (postponed_ == 0 && step % options_.every != 0 && step != options_.last) return false;
-  if (phase_ != Phase::kIdle) {
-    ++postponed_;  // one in flight at most: a later step is saved instead
+  // One in flight at most, and none of a state that gives no finite numbers: a later step is
+  // saved instead.
+  if (phase_ != Phase::kIdle || (skipped_in_a_row_ > 0 && step != options_.last)) {
+    ++postponed_;
     return false;
   }
   begin(step);
@@ -47,6 +49,7 @@ void CheckpointSaver::begin(std::int64_t step) {
   late_ = postponed_;
   postponed_ = 0;
   ended_ = false;
+  at_rest_ = false;
   run_.reset();
   digest_.reset();
   pause_ = {};
@@ -87,6 +90,7 @@ void CheckpointSaver::end(std::int64_t) {
 
 void CheckpointSaver::reported(const RunState& run) {
   const std::lock_guard lock(mutex_);
+  skipped_in_a_row_ = run.skipped.in_a_row;
   if (phase_ != Phase::kSaving || run.step != step_) return;
   run_ = run;
   commit_when_known();
@@ -124,6 +128,8 @@ void CheckpointSaver::commit_when_known() {
 }
 
 void CheckpointSaver::commit() {
+  const bool skipped = run_->skipped.in_a_row > 0;
+  if (skipped && !at_rest_ && step_ != options_.last) return forget();
   SavedCheckpoint saved{.step = step_, .size = layout_.size(), .failure = std::move(failure_)};
   try {
     if (saved.failure.empty()) {
@@ -137,7 +143,8 @@ void CheckpointSaver::commit() {
     saved.failure = error.what();
   }
   writer_.reset();
-  if (saved.failure.empty()) {
+  // Beside a state that gave no finite numbers the older ones stay.
+  if (saved.failure.empty() && !skipped) {
     try {
       unsound_.erase(step_);  // written again
       saved.not_pruned = prune_checkpoints(options_.folder, options_.keep, step_, unsound_);
@@ -151,6 +158,15 @@ void CheckpointSaver::commit() {
   saved.late = late_;
   if (saved.failure.empty()) newest_ = step_;
   finished_.push_back(std::move(saved));
+  phase_ = Phase::kIdle;
+  idle_.notify_all();
+}
+
+// Of a step that was skipped, which was not known when its save began.
+void CheckpointSaver::forget() {
+  writer_.reset();
+  const std::lock_guard lock(mutex_);
+  postponed_ = std::max<std::int64_t>(1, postponed_);
   phase_ = Phase::kIdle;
   idle_.notify_all();
 }
@@ -176,6 +192,7 @@ void CheckpointSaver::save_at_rest(const RunState& run, StateAccess& state) {
     const std::lock_guard lock(mutex_);
     postponed_ = 0;
     begin(run.step);
+    at_rest_ = true;
     run_ = run;
   }
   save_state(workload_, state, run.step, *this);

@@ -6,7 +6,8 @@
 // while training goes on, and commits it (syncs, manifest, name) on a thread of its own, which
 // then reads the older ones that stay and removes the others. A
 // checkpoint that fails costs itself: the older ones stay, training goes on, the next one
-// that is due is tried.
+// that is due is tried. While steps are skipped for their numbers none is written, but at an end,
+// and then none is removed: the last state that was good stays.
 //
 // Threads  write() and end() on the save lane; wants(), reported() and digest() on the
 //          host_compute lane; all else on the run's thread.
@@ -98,6 +99,7 @@ class CheckpointSaver final : public StateSink {
   void start_writer();
   void commit_when_known();
   void commit();
+  void forget();
 
   const Workload& workload_;
   SaverOptions options_;
@@ -110,6 +112,8 @@ class CheckpointSaver final : public StateSink {
   std::int64_t postponed_ = 0;  // steps since the next one was due
   std::int64_t late_ = 0;       // that count when this one began
   bool ended_ = false;
+  bool at_rest_ = false;               // nothing runs beside it
+  std::int64_t skipped_in_a_row_ = 0;  // steps, up to the last that was reported
   std::int64_t logged_ = 0;
   bool logged_all_ = true;
   std::optional<RunState> run_;

@@ -56,6 +56,14 @@ OpenDevice open_chosen(const RunConfig& config, const TrainOptions& options,
 
 }  // namespace
 
+std::optional<std::int64_t> planned_micro_batch(const std::filesystem::path& path) {
+  try {
+    return stored_plan(path).placement.sequences;
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
 PlannedRun plan_run(const RunConfig& config, const TrainOptions& options,
                     const std::filesystem::path& storage_folder, bool may_exceed) {
   const MachineLimits machine_limits = effective_limits();

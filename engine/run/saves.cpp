@@ -3,8 +3,10 @@
 #include "engine/run/saves.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 
 #include "devices/base/error.h"
 #include "devices/base/format.h"
@@ -18,6 +20,7 @@
 namespace sluice {
 
 void Saves::check_room() const {
+  check_writable();
   const Workload& workload = parts_.plan.workload;
   const Bytes model{workload.parameters() * size_of(workload.compute)};
   const Bytes each = checkpoint_layout(workload).size();
@@ -34,6 +37,21 @@ void Saves::check_room() const {
                           "folder on another disk",
                           folder.string(), format_bytes(each), kept, format_bytes(needed),
                           format_bytes(free)));
+}
+
+// Seen before days of steps of which nothing would be kept.
+void Saves::check_writable() const {
+  const std::filesystem::path folder = parts_.folder.checkpoints();
+  std::error_code status;
+  if (!std::filesystem::exists(folder, status)) return;  // the run directory is its own
+  int error = std::filesystem::is_directory(folder, status) ? 0 : ENOTDIR;
+  if (error == 0 && ::access(folder.c_str(), R_OK | W_OK | X_OK) != 0) error = errno;
+  if (error == 0) return;
+  throw Error(ErrorKind::kIo,
+              with_errno(fmt::format("{}: no checkpoint can be written there: mend it, or "
+                                     "--run-dir names another folder",
+                                     folder.string()),
+                         error));
 }
 
 void Saves::begin(const RunState& start, const std::set<std::int64_t>& unsound, std::int64_t last,

@@ -30,7 +30,8 @@ class Saves {
   explicit Saves(const SavesParts& parts) : parts_(parts) {}
 
   // Error{kNoFit}: the disk has no room for the checkpoints that are kept, one that is being
-  // written, and model/. Known before the first step, and not after the last.
+  // written, and model/. Error{kIo}: none can be written there. Known before the first step, and
+  // not after the last.
   void check_room() const;
 
   // From here on checkpoints can be written: every so many steps, and after step `last`.
@@ -49,6 +50,7 @@ class Saves {
   Seconds time_at_end() const;
 
  private:
+  void check_writable() const;
   void write_model() const;
   std::string write_checkpoint(const RunState& run, StepLog& log);
 

@@ -249,6 +249,31 @@ class Run {
   Saves saves_;
 };
 
+// The plan of a run that goes on where `before` is its last one: a micro-batch that was chosen
+// for it stays, since another one gives sums of other bits.
+PlannedRun plan_next(const RunConfig& config, const TrainOptions& options,
+                     const std::filesystem::path& storage, const std::filesystem::path& before) {
+  const auto plan = [&](const RunConfig& with) {
+    return plan_run(with, options, storage, /*may_exceed=*/false);
+  };
+  const bool chosen = config.train.micro_batch == 0 && !options.plan && !before.empty();
+  const std::optional<std::int64_t> last = chosen ? planned_micro_batch(before) : std::nullopt;
+  if (!last || config.train.global_batch % (*last * config.train.groups) != 0) return plan(config);
+  RunConfig same = config;
+  same.train.micro_batch = *last;
+  PlannedRun planned = plan(same);
+  if (std::holds_alternative<Plan>(planned.result)) return planned;
+  planned = {};  // and its device
+  planned = plan(config);
+  if (const auto* const other = std::get_if<Plan>(&planned.result)) {
+    log_warn(
+        fmt::format("a micro-batch is {} sequences from here on; {} as before do not fit, and "
+                    "the numbers are those of another order of sums",
+                    other->placement.sequences, *last));
+  }
+  return planned;
+}
+
 }  // namespace
 
 TrainResult train(const LoadedConfig& loaded, const TrainOptions& options) {
@@ -283,7 +308,8 @@ TrainResult train(const LoadedConfig& loaded, const TrainOptions& options) {
   const TrainingData data = open_training_data(config.data, config.model.shape.vocabulary);
   resume.check(config, identity_of(data.train));
   check_start(config.model);
-  PlannedRun planned = plan_run(config, options, storage, /*may_exceed=*/false);
+  PlannedRun planned = plan_next(
+      config, options, storage, resume.from_checkpoint() ? folder.plan() : std::filesystem::path());
   if (const auto* infeasible = std::get_if<Infeasible>(&planned.result)) {
     throw_infeasible(*infeasible);
   }

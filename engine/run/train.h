@@ -42,6 +42,9 @@ struct PlannedRun {
 PlannedRun plan_run(const RunConfig& config, const TrainOptions& options,
                     const std::filesystem::path& storage_folder, bool may_exceed);
 
+// The micro-batch of the plan in `path`, which a run has left; nothing where it cannot be read.
+std::optional<std::int64_t> planned_micro_batch(const std::filesystem::path& path);
+
 // The line for an Infeasible: which tier is short, who set the limit, what fits.
 [[noreturn]] void throw_infeasible(const Infeasible& infeasible);
 

@@ -132,6 +132,60 @@ TEST(Train, SkippedStepsAreCountedAndDigestedUntilTheyAreTooMany) {
   });
 }
 
+// Chosen for the memory that there was, it stays when there is more: other sums have other bits.
+TEST(Train, AResumedRunKeepsTheMicroBatchThatWasChosenForIt) {
+  const RunScratch scratch;
+  const auto train = [&](const char* steps, const char* device, TrainOptions options) {
+    scratch.train({{"train.micro_batch", "0"},
+                   {"train.steps", steps},
+                   {"schedule.kind", "constant"},
+                   {"limits.device", device},
+                   {"data.val_fraction", "0"},
+                   {"log.digest", "true"}},
+                  options);
+  };
+  const auto last_digest = [&] {
+    const std::string line = scratch.metrics("\"digest\"").back();
+    return line.substr(line.find("\"digest\""), 28);
+  };
+  constexpr const char* kLittle = "160KiB";
+  constexpr const char* kMuch = "64MiB";
+  train("6", kLittle, {});
+  const std::optional<std::int64_t> little = planned_micro_batch(scratch / "run/plan.json");
+  const std::string expected = last_digest();
+  train("6", kMuch, {.overwrite = true});
+  ASSERT_NE(planned_micro_batch(scratch / "run/plan.json"), little);
+
+  train("3", kLittle, {.overwrite = true});
+  train("6", kMuch, {.resume = true});
+
+  EXPECT_EQ(planned_micro_batch(scratch / "run/plan.json"), little);
+  EXPECT_EQ(last_digest(), expected);
+}
+
+// Whatever is saved meanwhile: with a sound learning rate the run goes on.
+TEST(Train, WhileStepsAreSkippedTheLastGoodCheckpointStays) {
+  const RunScratch scratch;
+  const auto train = [&](const char* steps, const char* rate, bool resume) {
+    scratch.train({{"optimizer.lr", rate},
+                   {"schedule.kind", "constant"},
+                   {"data.val_fraction", "0"},
+                   {"train.on_nonfinite", "skip"},
+                   {"checkpoint.every", "2"},
+                   {"train.steps", steps}},
+                  {.resume = resume});
+  };
+  train("4", "1e-3", false);
+  expect_error(ErrorKind::kNonFinite, {"11 steps in a row"}, [&] { train("100", "1e30", true); });
+  EXPECT_TRUE(scratch.exists("run/checkpoints/step-4"));
+  for (const FoundCheckpoint& found : find_checkpoints(scratch / "run/checkpoints")) {
+    EXPECT_LE(found.step, 5);  // the step whose numbers were the last to be finite
+    if (found.step > 4) std::filesystem::remove_all(found.path);
+  }
+  train("8", "1e-3", true);
+  EXPECT_TRUE(scratch.exists("run/checkpoints/step-8"));
+}
+
 // Of the run and in a row: one that is resumed gives up at the step where it would have.
 TEST(Train, SkippedStepsAreCountedOnAcrossAResume) {
   const RunScratch scratch;

@@ -25,7 +25,8 @@ constexpr std::string_view kPrefix = "step-";
 std::vector<std::string> names_in(const fs::path& folder) {
   std::vector<std::string> names;
   if (list_names(folder, names) != 0 && errno != ENOENT && errno != ENOTDIR) {
-    throw Error(ErrorKind::kIo, with_errno(folder.string() + ": cannot be listed", errno));
+    throw Error(ErrorKind::kIo,
+                with_errno(folder.string() + ": cannot be listed; mend its permissions", errno));
   }
   return names;
 }

@@ -46,7 +46,9 @@ ModelFolderReader::ModelFolderReader(const fs::path& folder) : folder_(folder) {
   } else if (has_entry(folder, kIndex)) {
     add_shards(kIndex);
   } else {
-    refuse(folder, "holds no model.safetensors and no model.safetensors.index.json");
+    refuse(folder,
+           "holds no model.safetensors and no model.safetensors.index.json; name a folder that "
+           "save_pretrained() or `sluice export` made");
   }
 }
 
@@ -103,7 +105,10 @@ const StoredTensor* ModelFolderReader::find(const std::string& name) const {
 const StoredTensor& ModelFolderReader::require(const std::string& name,
                                                const std::vector<std::int64_t>& shape) const {
   const Place* place = place_of(name);
-  if (place == nullptr) refuse(folder_, fmt::format("has no tensor {}", name));
+  if (place == nullptr)
+    refuse(folder_,
+           fmt::format("has no tensor {}, which its config.json asks for: are both of one model?",
+                       name));
   const StoredTensor& tensor = place->tensor;
   const fs::path& path = files_[place->file].path();
   if (tensor.shape != shape) {
@@ -123,7 +128,8 @@ void ModelFolderReader::check_no_others(const std::vector<std::string>& names, b
     if (known.count(&place.tensor) > 0 || is_constant(name)) continue;
     if (tied && name == "lm_head.weight") continue;
     refuse(files_[place.file].path(),
-           fmt::format("tensor {} has no place in the model of config.json", printable(name)));
+           fmt::format("tensor {} has no place in the model of config.json: are both of one model?",
+                       printable(name)));
   }
 }
 

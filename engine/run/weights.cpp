@@ -52,7 +52,14 @@ void check_folder(const ModelShape& shape, const ModelFolderReader& reader) {
 }
 
 ModelFolderReader open_weights(const std::filesystem::path& folder) {
-  if (has_entry(folder, "manifest.json")) CheckpointReader(folder).verify(StatePart::kMaster);
+  if (has_entry(folder, "manifest.json")) {
+    try {
+      CheckpointReader(folder).verify(StatePart::kMaster);
+    } catch (const Error& error) {
+      throw Error(error.kind(),
+                  fmt::format("{}; name an older checkpoint beside it", error.what()));
+    }
+  }
   return ModelFolderReader(folder);
 }
 

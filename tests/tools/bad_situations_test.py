@@ -60,6 +60,20 @@ class Storage(Situation):
         self.refused(done, 3, "sluice-rank0.swap", "--limits.storage_path")
         self.assertFalse((self.path / "runs").exists(), "something was left behind")
 
+    def test_a_limit_of_file_sizes_costs_checkpoints_and_not_the_process(self):
+        def small_files():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        done = self.as_child(["train", "run.toml", "--run-dir", "run"], small_files)
+        self.refused(done, 6, "File too large")
+
+    def test_a_place_for_checkpoints_that_takes_none(self):
+        self.assertEqual(self.sluice("train", "run.toml", "--run-dir", "run").returncode, 0)
+        for name in ("checkpoints", "model"):
+            shutil.rmtree(self.path / "run" / name)
+        (self.path / "run" / "checkpoints").write_text("a file")
+        done = self.sluice("train", "run.toml", "--run-dir", "run", "--resume")
+        self.refused(done, 6, "checkpoints", "no checkpoint can be written", "--run-dir")
+
     def test_a_swap_file_in_use(self):
         first = self.start(*self.WORDS, "--limits.storage_path", self.path, "--run-dir", "a",
                            "--train.steps", 100000)

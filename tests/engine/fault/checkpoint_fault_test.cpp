@@ -12,6 +12,7 @@
 #include <random>
 
 #include "tests/engine/fault/killed_run.h"
+#include "tests/soak.h"
 
 namespace sluice {
 namespace {

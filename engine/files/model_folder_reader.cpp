@@ -105,10 +105,11 @@ const StoredTensor* ModelFolderReader::find(const std::string& name) const {
 const StoredTensor& ModelFolderReader::require(const std::string& name,
                                                const std::vector<std::int64_t>& shape) const {
   const Place* place = place_of(name);
-  if (place == nullptr)
+  if (place == nullptr) {
     refuse(folder_,
            fmt::format("has no tensor {}, which its config.json asks for: are both of one model?",
                        name));
+  }
   const StoredTensor& tensor = place->tensor;
   const fs::path& path = files_[place->file].path();
   if (tensor.shape != shape) {

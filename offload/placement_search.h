@@ -25,8 +25,8 @@ struct Combination {
   // parameters with their state, or those first.
   enum class Residency : std::uint8_t { kWeights, kWeightsThenState, kStateFirst };
   Residency residency = Residency::kWeightsThenState;
-  // What of the host's memory storage is spared first: sums travel once per wave, state once per
-  // step, but where updates are deferred with less beside it.
+  // Which comes up from storage first where the host has room. Sums travel once per wave, state
+  // once per step, but while deferred updates wait for it less is done.
   bool state_before_gradients = false;
   bool stream_state = false;  // Adam on the device, wherever the state lives
   bool lean = false;          // least memory for slots

@@ -43,14 +43,14 @@ ModelShape tiny(Family family, std::int64_t width) {
           .init_std = 0.2F};
 }
 
-struct Tokens {
+struct FixedTokens {
   std::vector<std::int32_t> ids, targets;
 };
 
-Tokens some_tokens() {
+FixedTokens some_tokens() {
   std::mt19937 random(5);
   std::uniform_int_distribution<std::int32_t> token(0, 28);
-  Tokens tokens;
+  FixedTokens tokens;
   for (std::int64_t i = 0; i < kBatch * kTokens; ++i) {
     tokens.ids.push_back(token(random));
     tokens.targets.push_back(i % 7 == 3 ? -1 : token(random));
@@ -85,7 +85,7 @@ class Layers : public testing::TestWithParam<Case> {
 // slope of the loss. fp32 losses leave about 1e-3 of a slope near 1.
 TEST_P(Layers, GradientIsTheSlopeOfTheLoss) {
   const auto trainer = trainer_of(shape(), kBatch);
-  const Tokens tokens = some_tokens();
+  const FixedTokens tokens = some_tokens();
   trainer->gradients(tokens.ids, tokens.targets, 0);
   const auto unmasked = std::ranges::count_if(tokens.targets, [](auto t) { return t >= 0; });
 
@@ -114,7 +114,7 @@ TEST_P(Layers, GradientIsTheSlopeOfTheLoss) {
 }
 
 TEST_P(Layers, MicroBatchesAddUpToTheWhole) {
-  const Tokens tokens = some_tokens();
+  const FixedTokens tokens = some_tokens();
   const auto whole = trainer_of(shape(), kBatch);
   const auto parts = trainer_of(shape(), 1);
   const auto a = whole->gradients(tokens.ids, tokens.targets, 0);
@@ -125,7 +125,7 @@ TEST_P(Layers, MicroBatchesAddUpToTheWhole) {
 
 // Accumulators start as NaN here: what is not written shows.
 TEST_P(Layers, BackwardWritesEveryGradientAndNothingElse) {
-  const Tokens tokens = some_tokens();
+  const FixedTokens tokens = some_tokens();
   const auto trainer = trainer_of(shape(), 2);
   trainer->gradients(tokens.ids, tokens.targets, 0);
   for (std::size_t f = 0; f < trainer->workload().flats.size(); ++f) {
@@ -144,7 +144,7 @@ TEST_P(Layers, BackwardWritesEveryGradientAndNothingElse) {
 }
 
 TEST_P(Layers, ForwardLossIsThatOfBackward) {
-  const Tokens tokens = some_tokens();
+  const FixedTokens tokens = some_tokens();
   const auto trainer = trainer_of(shape(), kBatch);
   const auto result = trainer->gradients(tokens.ids, tokens.targets, 0);
   const auto unmasked = std::ranges::count_if(tokens.targets, [](auto t) { return t >= 0; });
@@ -154,7 +154,7 @@ TEST_P(Layers, ForwardLossIsThatOfBackward) {
 
 // Asked for the loss of one target at each last position, and for the logits there.
 TEST_P(Layers, LogitsAreThoseThatTheLossIsMadeOf) {
-  Tokens tokens = some_tokens();
+  FixedTokens tokens = some_tokens();
   for (std::int64_t i = 0; i < kBatch * kTokens; ++i) {
     tokens.targets[static_cast<std::size_t>(i)] = i % kTokens == kTokens - 1 ? 17 : -1;
   }
@@ -172,7 +172,7 @@ TEST_P(Layers, LogitsAreThoseThatTheLossIsMadeOf) {
 }
 
 TEST_P(Layers, BFloat16StaysNearFloat32AndLearns) {
-  const Tokens tokens = some_tokens();
+  const FixedTokens tokens = some_tokens();
   const auto exact = trainer_of(shape(), 2);
   const auto rounded = trainer_of(shape(), 2, DType::kBFloat16);
   const auto a = exact->gradients(tokens.ids, tokens.targets, 0);

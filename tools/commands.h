@@ -59,6 +59,6 @@ int run_eval(const EvalOptions& options);
 
 int run_generate(const std::filesystem::path& model, const GenerateOptions& options);
 
-int run_export(const std::filesystem::path& model, const ExportOptions& options);
+int run_export(const std::filesystem::path& model, ExportOptions options);
 
 }  // namespace sluice

@@ -29,9 +29,9 @@ std::int64_t elements_of(const StoredTensor& tensor) {
   return tensor.size.value / stored_width(tensor.dtype);
 }
 
-// Calls act(bytes) with all of a tensor as it is to be written.
+// Calls act(bytes) with all of a tensor as it is to be written, or until that is false.
 template <typename Act>
-void for_blocks(const ExportSource& source, std::size_t index, const StoredTensor& target,
+bool for_blocks(const ExportSource& source, std::size_t index, const StoredTensor& target,
                 Act act) {
   const StoredTensor& held = source.tensors[index];
   const std::int64_t elements = elements_of(held);
@@ -53,8 +53,9 @@ void for_blocks(const ExportSource& source, std::size_t index, const StoredTenso
         std::ranges::transform(floats, to, [](float x) { return to_bf16(x); });
       }
     }
-    act(std::span<const std::byte>(block));
+    if (!act(std::span<const std::byte>(block))) return false;
   }
+  return true;
 }
 
 struct FreeHash {
@@ -73,9 +74,9 @@ class Hash {
   std::unique_ptr<XXH3_state_t, FreeHash> state_;
 };
 
-// What a later program will find is what was meant to be there.
-void read_back(const fs::path& folder, const ModelFolderContent& content,
-               const std::vector<std::uint64_t>& hashes) {
+// What a later program will find is what was meant to be there. False: `stop` said so.
+bool read_back(const fs::path& folder, const ModelFolderContent& content,
+               const std::vector<std::uint64_t>& hashes, const std::function<bool()>& stop) {
   const auto refuse = [&](const std::string& what) {
     throw Error(ErrorKind::kIo, fmt::format("{}: read back, {} is not what was written: is the "
                                             "drive sound?",
@@ -90,6 +91,7 @@ void read_back(const fs::path& folder, const ModelFolderContent& content,
     for (std::int64_t first = 0; first < tensor.size.value; first += std::ssize(bytes)) {
       const auto block = std::span(bytes).first(
           static_cast<std::size_t>(std::min(std::ssize(bytes), tensor.size.value - first)));
+      if (stop()) return false;
       reader.read_bytes(tensor, first, block);
       hash.add(block);
     }
@@ -97,6 +99,7 @@ void read_back(const fs::path& folder, const ModelFolderContent& content,
       refuse("tensor " + tensor.name);
     }
   }
+  return true;
 }
 
 // An older folder is replaced whole, so there must be nothing in it but what an export makes: no
@@ -188,14 +191,17 @@ ExportResult export_model(const ExportSource& source, const ExportOptions& optio
   std::vector<std::uint64_t> hashes;
   for (std::size_t i = 0; i < content.tensors.size(); ++i) {
     Hash hash;
-    for_blocks(source, i, content.tensors[i], [&](std::span<const std::byte> bytes) {
+    const auto copy = [&](std::span<const std::byte> bytes) {
       hash.add(bytes);
       writer.write(bytes);
-    });
+      return !options.stop();
+    };
+    result.stopped = !for_blocks(source, i, content.tensors[i], copy);
+    if (result.stopped) return result;
     hashes.push_back(hash.value());
   }
-  read_back(writer.sync(), content, hashes);
-  writer.finish();
+  result.stopped = !read_back(writer.sync(), content, hashes, options.stop);
+  if (!result.stopped) writer.finish();
   return result;
 }
 

@@ -36,11 +36,14 @@ struct ExportOptions {
   std::optional<DType> dtype;  // nothing: as it is held
   Bytes max_shard{5'000'000'000};
   bool overwrite = false;  // an older model folder at `out`
+  // Asked between blocks: true ends the export, and nothing of it is left.
+  std::function<bool()> stop = [] { return false; };
 };
 
 struct ExportResult {
   std::int64_t parameters = 0;
   Bytes size;
+  bool stopped = false;
 };
 
 // Memory   blocks of a MiB, whatever the model.

@@ -38,7 +38,7 @@ void leave_if_nothing_is_lost() {
     if (::unlink(path.c_str()) != 0) static_cast<void>(::rmdir(path.c_str()));
   }
   say("\nstopped before the first step: nothing was kept\n");
-  _exit(75);
+  _exit(kStopped);
 }
 
 void on_signal(int signal) {

@@ -18,6 +18,8 @@
 
 namespace sluice {
 
+constexpr int kStopped = 75;  // the exit code: EX_TEMPFAIL of sysexits.h
+
 class StopRequest {
  public:
   // `limit`: from now on; the end is asked for early enough to leave what reserve() says.

@@ -10,6 +10,7 @@
 
 #include "engine/config/load_config.h"
 #include "engine/run/device.h"
+#include "engine/run/stop_request.h"
 #include "offload/plan.h"
 
 namespace sluice {
@@ -28,7 +29,7 @@ struct TrainResult {
   std::int64_t steps = 0;
   std::optional<double> val_loss;
 
-  int exit_code() const { return reason == "signal" || reason == "deadline" ? 75 : 0; }
+  int exit_code() const { return reason == "signal" || reason == "deadline" ? kStopped : 0; }
 };
 
 // Everything of a plan that needs neither data nor weights nor a run directory.

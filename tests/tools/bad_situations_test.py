@@ -212,9 +212,10 @@ class People(Situation):
     def test_a_signal_before_the_first_step_is_answered_soon_and_leaves_nothing(self):
         before = set(self.path.iterdir())
         plans = ["--model.layers", 4000, "--model.width", 1 << 16, "--model.heads", 512]
-        loads = ["--model.layers", 8, "--model.width", 512, "--place.optimizer", "storage",
+        loads = ["--model.layers", 8, "--model.width", 1024, "--place.optimizer", "storage",
                  "--limits.storage_path", "."]
-        for words in plans, loads:
+
+        def seconds_until_the_end(words):
             process = self.start("train", "run.toml", "--run-dir", "runs/deep/run", *words)
             # What takes long begins.
             if words is loads:
@@ -223,10 +224,17 @@ class People(Situation):
                 while not (self.path / "runs/deep/run/.sluice-lock").exists():
                     time.sleep(0.01)
                 time.sleep(0.5)
+            start = time.monotonic()
             process.send_signal(signal.SIGTERM)
-            self.assertEqual(process.wait(2), 75)
+            self.assertEqual(process.wait(60), 75)
+            seconds = time.monotonic() - start
             self.assertIn("nothing was kept", process.stderr.read())
             self.assertEqual(set(self.path.iterdir()) - {self.path / "cache"}, before)
+            return seconds
+
+        for words in plans, loads:
+            # The best of three: the machine may be busy with something else.
+            self.assertTrue(any(seconds_until_the_end(words) < 2 for _ in range(3)), words)
 
     def test_closed_standard_streams_are_no_reason_to_die(self):
         def closed():

@@ -137,7 +137,7 @@ std::string describe(const FoundSwapFile& file) {
                   format_seconds(Seconds{static_cast<double>(file.age.count())}));
   switch (file.state) {
     case FoundSwapFile::State::kStale:
-      if (!file.header) return what + ", of a process that ended before it wrote a header";
+      if (!file.header) return what + ", of a process that ended before it wrote a whole header";
       return fmt::format("{}, of run {:016x} (process {}, generation {}), which is gone", what,
                          file.header->run_id, file.header->pid, file.header->generation);
     case FoundSwapFile::State::kInUse:
@@ -199,7 +199,7 @@ std::optional<SwapHeader> read_swap_header(int descriptor) {
 
 bool is_ours(int descriptor) {
   const HeaderBlock block = first_block(descriptor);
-  if (decode_swap_header(block.bytes)) return true;
+  if (has_swap_magic(block.bytes)) return true;
   return std::all_of(block.bytes.begin(), block.bytes.end(),
                      [](std::byte b) { return b == std::byte{0}; });
 }

@@ -58,8 +58,8 @@ bool same_file(int descriptor, const std::filesystem::path& path);
 // The header of an open file, past the page cache or not. Nothing where there is none.
 std::optional<SwapHeader> read_swap_header(int descriptor);
 
-// Whether taking the file away loses nothing of anybody's: a header of ours, or nothing
-// yet (a process killed before it wrote one).
+// Whether taking the file away loses nothing of anybody's: a header of ours, torn or whole, or
+// nothing yet (a process killed before it wrote one).
 bool is_ours(int descriptor);
 
 }  // namespace sluice

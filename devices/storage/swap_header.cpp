@@ -39,10 +39,14 @@ void encode(const SwapHeader& header, std::span<std::byte, SwapHeader::kSize> bl
   std::memcpy(block.data(), words.data(), sizeof words);
 }
 
+bool has_swap_magic(std::span<const std::byte, SwapHeader::kSize> block) {
+  return std::memcmp(block.data(), kMagic, 8) == 0;
+}
+
 std::optional<SwapHeader> decode_swap_header(std::span<const std::byte, SwapHeader::kSize> block) {
+  if (!has_swap_magic(block)) return std::nullopt;
   Words words;
   std::memcpy(words.data(), block.data(), sizeof words);
-  if (std::memcmp(words.data(), kMagic, 8) != 0) return std::nullopt;
   if (words[5] != XXH3_64bits(words.data(), kHashed)) return std::nullopt;
   return SwapHeader{.run_id = words[1],
                     .generation = static_cast<std::int64_t>(words[2]),

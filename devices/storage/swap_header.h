@@ -36,6 +36,9 @@ SwapHeader new_swap_header(std::int64_t generation);
 
 void encode(const SwapHeader& header, std::span<std::byte, SwapHeader::kSize> block);
 
+// Whether the block began as a header, though its page may have been torn since.
+bool has_swap_magic(std::span<const std::byte, SwapHeader::kSize> block);
+
 // Nothing where the block is not a whole header.
 std::optional<SwapHeader> decode_swap_header(std::span<const std::byte, SwapHeader::kSize> block);
 

@@ -181,8 +181,11 @@ TEST(StaleSwap, AreFoundNamedAndRemovedAndNothingElseIs) {
   const std::filesystem::path other_name = run("e") / "my.swap";
   std::ofstream(other_name) << "precious";
 
+  const std::filesystem::path torn = leave_stale_file(run("f"));
+  std::fstream(torn, std::ios::in | std::ios::out).seekp(20) << "torn";
+
   auto found = find_swap_files(folder.path());
-  ASSERT_EQ(found.size(), 4U);
+  ASSERT_EQ(found.size(), 5U);
   EXPECT_EQ(found[0].path, stale);
   EXPECT_EQ(found[0].state, State::kStale);
   EXPECT_GE(found[0].on_disk, 1_MiB);
@@ -192,11 +195,14 @@ TEST(StaleSwap, AreFoundNamedAndRemovedAndNothingElseIs) {
   EXPECT_EQ(found[1].holder, getpid());
   EXPECT_EQ(found[2].state, State::kNotOurs);
   EXPECT_EQ(found[3].state, State::kNoAccess);
+  EXPECT_EQ(found[4].path, torn);
+  EXPECT_EQ(found[4].state, State::kStale);
+  EXPECT_FALSE(found[4].header);
 
   int removed = 0;
   for (FoundSwapFile& file : found) removed += remove_swap_file(file) ? 1 : 0;
-  EXPECT_EQ(removed, 1);
-  EXPECT_FALSE(std::filesystem::exists(stale));
+  EXPECT_EQ(removed, 2);
+  EXPECT_FALSE(std::filesystem::exists(stale) || std::filesystem::exists(torn));
   for (const auto& path : {used.path(), foreign, other_name}) {
     EXPECT_TRUE(std::filesystem::exists(path)) << path;
   }

@@ -44,6 +44,10 @@ class Resume {
   // cannot be read.
   RunState load(const Workload& workload, StateAccess& state);
 
+  // After load(): where the state came from, and why newer checkpoints did not serve.
+  std::filesystem::path source() const { return candidates_.front().path(); }
+  const std::string& skipped() const { return skipped_; }
+
   // Steps of the checkpoints that did not verify.
   const std::set<std::int64_t>& unsound() const { return unsound_; }
 

@@ -123,6 +123,11 @@ class Run {
     metrics.event("start", {{"step", start.step},
                             {"parameters", plan_.workload.parameters()},
                             {"hash", fmt::format("{:016x}", hash_of(plan_.program))}});
+    if (resume_.from_checkpoint()) {
+      metrics.event("resume", {{"step", start.step},
+                               {"path", resume_.source().string()},
+                               {"skipped", resume_.skipped()}});
+    }
     try {
       const TrainResult result = steps(start, metrics);
       metrics.event("stop", {{"reason", result.reason}, {"step", result.steps}});

@@ -6,7 +6,9 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
+import time
 import unittest
 
 from command import BINARY, Folder, gpt2_folder
@@ -23,6 +25,15 @@ class Checkpoints(Folder):
         self.assertIn("resumed at step 2", done.stderr)
         self.assertEqual([s["digest"] for s in self.steps("whole")],
                          [s["digest"] for s in self.steps("cut")])
+        path = self.path / "cut/checkpoints/step-6/model.safetensors"
+        os.truncate(path, path.stat().st_size - 1)
+        done = self.sluice(*words, "--run-dir", "cut", "--resume")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        first, second = [m for m in self.metrics("cut") if m.get("event") == "resume"]
+        self.assertEqual((first["step"], first["skipped"]), (2, ""))
+        self.assertEqual(second["step"], 2)
+        self.assertTrue(second["path"].endswith("checkpoints/step-2"), second)
+        self.assertIn("model.safetensors", second["skipped"])
         saved = [m for m in self.metrics("cut") if m.get("event") == "checkpoint"]
         self.assertEqual([m["step"] for m in saved], [2, 6])
         for key in ("path", "bytes", "pause_seconds", "write_seconds"):
@@ -82,6 +93,19 @@ class Models(Folder):
         if BINARY.parent.name in ("dev", "tsan"):
             return  # sanitizers keep shadow memory of their own
         self.assertLessEqual(usage.ru_maxrss * 1024, peak + (64 << 20))
+
+    def test_an_export_that_is_stopped_leaves_nothing(self):
+        gpt2_folder(self.path / "hub", layers=6, width=1024)
+        before = set(self.path.iterdir())
+        process = subprocess.Popen([BINARY, "export", "hub", "--out", "out"], cwd=self.path,
+                                   stdout=subprocess.PIPE, text=True)
+        while not (self.path / ".out.partial/model.safetensors").exists():
+            self.assertIsNone(process.poll(), "it was too short to be stopped")
+            time.sleep(0.001)
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=60)
+        self.assertEqual((process.returncode, said), (75, "stopped by a signal: nothing was written\n"))
+        self.assertEqual(set(self.path.iterdir()) - {self.path / "cache"}, before)
 
     def test_export_writes_a_folder_that_trains_on(self):
         gpt2_folder(self.path / "hub")

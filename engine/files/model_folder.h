@@ -114,6 +114,9 @@ class ModelFolderReader {
  public:
   explicit ModelFolderReader(const std::filesystem::path& folder);
 
+  const std::filesystem::path& folder() const { return folder_; }
+  std::int64_t tensors() const { return std::ssize(tensors_); }
+
   // The tensor, or nullptr. A prefix ("transformer.", "model.") may be missing in the
   // folder, as in files of the hub.
   const StoredTensor* find(const std::string& name) const;

@@ -37,6 +37,13 @@ std::filesystem::path companions_of(const ModelChoice& model) {
 }  // namespace
 
 void check_folder(const ModelShape& shape, const ModelFolderReader& reader) {
+  // A config.json of a line may ask for more layers than are worth naming.
+  if (reader.tensors() < shape.layers) {
+    throw Error(ErrorKind::kData,
+                fmt::format("{}: config.json has {} layers, but the weights are {} tensors: are "
+                            "both of one model?",
+                            reader.folder().string(), shape.layers, reader.tensors()));
+  }
   const Workload workload = make_model(shape, {}).workload(1);  // for its tensors
   std::vector<std::string> names;
   for (const FlatParameter& flat : workload.flats) {

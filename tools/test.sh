@@ -10,7 +10,7 @@
 # the largest benchmarks. Where there is a CUDA toolkit, release compiles the CUDA code for
 # one architecture. --all adds clang-tidy, runs every label under every sanitizer, and
 # compiles CUDA for all architectures. Ends
-# with one line `N passed, N failed`; exit 1 if any failed.
+# with the names of what failed and one line `N passed, N failed`; exit 1 if any failed.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -20,7 +20,7 @@ case "${1:-}" in
   *) echo "usage: tools/test.sh [--all]" >&2; exit 2 ;;
 esac
 
-passed=0 failed=0 skipped=0 timings=()
+passed=0 failed=0 skipped=0 timings=() failures=()
 structure='^(structure/|headers$)'
 jobs=$(nproc)
 
@@ -33,9 +33,15 @@ stage() {
   timings+=("$(printf '%5d s  %s' $((SECONDS - start)) "$name")")
 }
 
+# fail NAME: one more.
+fail() {
+  failed=$((failed + 1))
+  failures+=("$1")
+}
+
 # one COMMAND...: counts as one test.
 one() {
-  if "$@"; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+  if "$@"; then passed=$((passed + 1)); else fail "$*"; fi
 }
 
 # tests PRESET CTEST-ARGUMENT...: counts what CTest ran, by its own report.
@@ -46,12 +52,14 @@ tests() {
   ctest --preset "$preset" -j "$jobs" --output-junit "$report" "$@" || status=$?
   count() { sed -n "s/.*[[:space:]]$1=\"\([0-9]*\)\".*/\1/p;/<testcase/q" "$report" | head -1; }
   if [ ! -s "$report" ] || [ -z "$(count tests)" ]; then
-    failed=$((failed + 1))
+    fail "ctest --preset $preset: no report"
     return
   fi
   run=$(count tests) bad=$(count failures) out=$(($(count skipped) + $(count disabled)))
   # CTest may fail for a reason that is no test's: that is a failure too.
-  if [ "$status" -ne 0 ] && [ "$bad" -eq 0 ]; then failed=$((failed + 1)); fi
+  if [ "$status" -ne 0 ] && [ "$bad" -eq 0 ]; then fail "ctest --preset $preset"; fi
+  mapfile -t -O ${#failures[@]} failures < \
+    <(sed -n "s/.*<testcase name=\"\([^\"]*\)\".*status=\"fail\".*/$preset: \1/p" "$report")
   passed=$((passed + run - bad - out)) failed=$((failed + bad)) skipped=$((skipped + out))
 }
 
@@ -63,15 +71,16 @@ build_and_test() {
   if tools/build.sh "$preset" ${targets:+--target $targets}; then
     tests "$preset" "$@"
   else
-    echo "the build of preset $preset failed"
-    failed=$((failed + 1))
+    fail "the build of preset $preset"
   fi
 }
 
 # The largest sizes take as long as all others together and run the same code.
 bench_once() {
+  local rows=build/release/bench_once.txt
   one build/release/sluice_bench --benchmark_min_time=0 \
-    '--benchmark_filter=-(2\^2[0-9]|/2048x|/4096x|50257)'
+    '--benchmark_filter=-(2\^2[0-9]|/2048x|/4096x|50257)' >"$rows" 2>&1
+  tail -n 20 "$rows"
 }
 
 tidy() {
@@ -109,6 +118,7 @@ stage "benchmarks: one iteration" bench_once
 
 printf '\n'
 printf '%s\n' "${timings[@]}"
+for name in ${failures[@]+"${failures[@]}"}; do echo "failed: $name"; done
 [ "$skipped" -eq 0 ] || echo "$skipped skipped (each says why above)"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

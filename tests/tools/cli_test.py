@@ -107,19 +107,28 @@ class Train(Folder):
                               check=False, env=self.environment())
         self.refused(done, 4, "standard input: not an llm.c shard")
 
-    def test_sigint_finishes_the_step_and_saves(self):
-        environment = self.environment()
-        with subprocess.Popen([BINARY, "train", "run.toml", "--train.steps", "100000"],
-                              cwd=self.path, env=environment, stderr=subprocess.PIPE,
-                              stdout=subprocess.DEVNULL, text=True) as process:
-            for line in process.stderr:
-                if line.startswith("step 3"):
-                    break
-            process.send_signal(signal.SIGINT)
-            rest = process.stderr.read()
-            self.assertEqual(process.wait(60), 75, rest)
-        self.assertTrue((self.path / "runs/run/model/config.json").exists())
-        self.assertEqual(self.metrics("runs/run")[-1]["reason"], "signal")
+    def test_signals_finish_the_step_and_save(self):
+        # As a scheduler that preempts sends them: the second at once, and 90 s of grace.
+        for name, signals in {"int": [signal.SIGINT], "term": [signal.SIGTERM] * 2,
+                              "usr": [signal.SIGUSR1]}.items():
+            with subprocess.Popen([BINARY, "train", "run.toml", "--train.steps", "100000",
+                                   "--run-dir", name], cwd=self.path, env=self.environment(),
+                                  stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                                  text=True) as process:
+                for line in process.stderr:
+                    if line.startswith("step 3"):
+                        break
+                start = time.monotonic()
+                for one in signals:
+                    process.send_signal(one)
+                rest = process.stderr.read()
+                self.assertEqual(process.wait(60), 75, rest)
+                self.assertLess(time.monotonic() - start, 90)
+            self.assertTrue((self.path / name / "model/config.json").exists())
+            stop = self.metrics(name)[-1]
+            self.assertEqual(stop["reason"], "signal")
+            saved = self.path / name / f"checkpoints/step-{stop['step']}/manifest.json"
+            self.assertTrue(saved.exists(), saved)
 
     def test_files_stop_and_save_do_what_they_say(self):
         environment = self.environment()

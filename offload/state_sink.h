@@ -24,8 +24,9 @@ struct StatePiece {
   std::span<const std::byte> bytes;  // valid during the call
 };
 
-// Threads  wants() on the lane that prepares batches; write() and end() on the save lane,
-//          for one step after the other. wants() of a later step may run beside them.
+// Threads  wants() and wait_until_safe() on the host_compute lane; write() and end() on the save
+//          lane, for one step after the other. wants() of a later step may run beside them.
+//          abandon() on any.
 // Errors   what is thrown here ends the run: a sink that can do without a save keeps its
 //          failures to itself.
 class StateSink {
@@ -40,6 +41,14 @@ class StateSink {
 
   // All of them have been written.
   virtual void end(std::int64_t step) = 0;
+
+  // Returns when what was wanted of the steps before `step` is safe. Called before `step` is
+  // reported, when all of them has been written: whoever waits here holds training up, and so
+  // a crash costs little more than the steps between two saves.
+  virtual void wait_until_safe(std::int64_t /*step*/) {}
+
+  // The run has failed: no more comes, and nobody may go on waiting.
+  virtual void abandon() noexcept {}
 };
 
 }  // namespace sluice

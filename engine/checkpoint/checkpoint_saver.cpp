@@ -25,40 +25,46 @@ CheckpointSaver::CheckpointSaver(const Workload& workload, SaverOptions options)
       unsound_(options_.unsound) {}
 
 CheckpointSaver::~CheckpointSaver() {
-  if (committing_.joinable()) committing_.join();
+  if (committer_.joinable()) committer_.join();
 }
 
 bool CheckpointSaver::wants(std::int64_t step) {
   const std::lock_guard lock(mutex_);
-  if (postponed_ == 0 && step % options_.every != 0 && step != options_.last) return false;
-  // One in flight at most, and none of a state that gives no finite numbers: a later step is
-  // saved instead.
-  if (phase_ != Phase::kIdle || (skipped_in_a_row_ > 0 && step != options_.last)) {
-    ++postponed_;
-    return false;
-  }
-  begin(step);
+  const bool last = step == options_.last;
+  if (!due_ && step % options_.every != 0 && !last) return false;
+  // None of a state that gives no finite numbers: a later step is saved instead.
+  due_ = skipped_in_a_row_ > 0 && !last;
+  if (due_) return false;
+  add({.step = step});
   return true;
 }
 
-// With the mutex held, nothing in flight.
-void CheckpointSaver::begin(std::int64_t step) {
-  if (committing_.joinable()) committing_.join();  // it has said that it is done
-  phase_ = Phase::kSaving;
-  step_ = step;
-  late_ = postponed_;
-  postponed_ = 0;
-  ended_ = false;
-  at_rest_ = false;
-  run_.reset();
-  digest_.reset();
-  pause_ = {};
-  failure_.clear();
-  finished_.reserve(finished_.size() + 1);  // the committing thread has nobody to tell of a failure
+// With the mutex held.
+void CheckpointSaver::add(Save save) {
+  // The committing thread has nobody to tell of a failure.
+  finished_.reserve(finished_.size() + saves_.size() + 2);
+  saves_.push_back(std::move(save));
 }
 
-void CheckpointSaver::start_writer() {
-  started_ = steady_seconds();
+// With the mutex held.
+CheckpointSaver::Save* CheckpointSaver::find(std::int64_t step) {
+  const auto found = std::find_if(saves_.begin(), saves_.end(),
+                                  [step](const Save& save) { return save.step == step; });
+  return found == saves_.end() ? nullptr : &*found;
+}
+
+// Waits for the one before it: one is in flight at most. Null: the run has failed.
+CheckpointSaver::Save* CheckpointSaver::take_turn(std::int64_t step) {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return abandoned_ || (!committing_ && saves_.front().step == step); });
+  if (abandoned_) return nullptr;
+  written_ = step;
+  pause_ = {};
+  return &saves_.front();
+}
+
+void CheckpointSaver::start_writer(Save& save) const {
+  save.started = steady_seconds();
   // It may be a disk of its own, and is made by the first writer.
   const bool there = std::filesystem::exists(options_.folder);
   const std::filesystem::path disk = there ? options_.folder : options_.folder.parent_path();
@@ -68,118 +74,139 @@ void CheckpointSaver::start_writer() {
                 fmt::format("{}: a checkpoint takes {}, {} are free there", disk.string(),
                             format_bytes(layout_.size()), format_bytes(free)));
   }
-  writer_ = std::make_unique<CheckpointWriter>(options_.folder, layout_, step_);
+  save.writer = std::make_unique<CheckpointWriter>(options_.folder, layout_, save.step);
 }
 
-void CheckpointSaver::write(std::int64_t, const StatePiece& piece) {
-  if (!failure_.empty()) return;
+void CheckpointSaver::write(std::int64_t step, const StatePiece& piece) {
+  if (writing_ == nullptr) writing_ = take_turn(step);
+  if (writing_ == nullptr || !writing_->failure.empty()) return;
   try {
-    if (writer_ == nullptr) start_writer();
-    writer_->write(piece);
+    if (writing_->writer == nullptr) start_writer(*writing_);
+    writing_->writer->write(piece);
   } catch (const std::exception& error) {
-    failure_ = error.what();
-    writer_.reset();
+    writing_->failure = error.what();
+    writing_->writer.reset();
   }
 }
 
 void CheckpointSaver::end(std::int64_t) {
   const std::lock_guard lock(mutex_);
-  ended_ = true;
+  if (writing_ != nullptr) writing_->whole = true;
+  writing_ = nullptr;
   commit_when_known();
+}
+
+void CheckpointSaver::wait_until_safe(std::int64_t step) {
+  std::unique_lock lock(mutex_);
+  const auto safe = [&] { return abandoned_ || saves_.empty() || saves_.front().step >= step; };
+  if (safe()) return;
+  waiting_since_ = steady_seconds();
+  changed_.wait(lock, safe);
+}
+
+void CheckpointSaver::abandon() noexcept {
+  const std::lock_guard lock(mutex_);
+  abandoned_ = true;
+  changed_.notify_all();
 }
 
 void CheckpointSaver::reported(const RunState& run) {
   const std::lock_guard lock(mutex_);
   skipped_in_a_row_ = run.skipped.in_a_row;
-  if (phase_ != Phase::kSaving || run.step != step_) return;
-  run_ = run;
+  if (Save* save = find(run.step)) save->run = run;
   commit_when_known();
 }
 
 void CheckpointSaver::digest(std::int64_t step, std::uint64_t value) {
   const std::lock_guard lock(mutex_);
-  if (phase_ != Phase::kSaving || step != step_) return;
-  digest_ = value;
+  if (Save* save = find(step)) save->digest = value;
   commit_when_known();
 }
 
 void CheckpointSaver::logged(std::int64_t step, bool written) {
   const std::lock_guard lock(mutex_);
-  logged_ = step;
+  logged_ = std::max(logged_, step);  // two threads may tell of it
   logged_all_ = written;
-  if (phase_ == Phase::kSaving) commit_when_known();
+  commit_when_known();
 }
 
 // With the mutex held.
 void CheckpointSaver::commit_when_known() {
-  if (!ended_ || !run_ || logged_ < step_) return;
-  if (options_.digests && !run_->digest && !digest_) return;
-  if (digest_) run_->digest = digest_;
-  if (failure_.empty() && !logged_all_) {
-    failure_ = options_.metrics.string() + ": lines wait for room on the disk";
+  if (committing_ || saves_.empty()) return;
+  Save& save = saves_.front();
+  if (!save.whole || !save.run || logged_ < save.step) return;
+  if (options_.digests && !save.run->digest && !save.digest) return;
+  if (save.digest) save.run->digest = save.digest;
+  if (save.failure.empty() && !logged_all_) {
+    save.failure = options_.metrics.string() + ": lines wait for room on the disk";
   }
-  phase_ = Phase::kCommitting;
-  committing_ = std::thread([this] {
-    // No step waits for it: it takes the time that arithmetic leaves. Where it may not, it takes
-    // its share.
-    static_cast<void>(::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), 19));
-    commit();
-  });
+  if (committer_.joinable()) committer_.join();  // it has said that it is done
+  committing_ = true;
+  committer_ = std::thread([this, &save] { commit(save); });
 }
 
-void CheckpointSaver::commit() {
-  const bool skipped = run_->skipped.in_a_row > 0;
-  if (skipped && !at_rest_ && step_ != options_.last) return forget();
-  SavedCheckpoint saved{.step = step_, .size = layout_.size(), .failure = std::move(failure_)};
+void CheckpointSaver::commit(Save& save) {
+  const bool skipped = save.run->skipped.in_a_row > 0;
+  // It was not known when the save began.
+  const bool unwanted = skipped && !save.at_rest && save.step != options_.last;
+  SavedCheckpoint saved = unwanted ? SavedCheckpoint{} : write_rest(save);
+  save.writer.reset();
+  {
+    const std::lock_guard lock(mutex_);
+    if (waiting_since_.count() >= 0) pause_ += steady_seconds() - waiting_since_;
+    waiting_since_ = Seconds{-1};
+    if (unwanted) due_ = true;
+    if (!unwanted && saved.failure.empty()) newest_ = saved.step;
+    saves_.pop_front();
+    changed_.notify_all();
+  }
+  // Beside a state that gave no finite numbers the older ones stay.
+  if (saved.failure.empty() && !skipped) prune(saved);
+  const std::lock_guard lock(mutex_);
+  saved.pause = pause_;
+  if (!unwanted) finished_.push_back(std::move(saved));
+  committing_ = false;
+  changed_.notify_all();
+}
+
+SavedCheckpoint CheckpointSaver::write_rest(Save& save) const {
+  SavedCheckpoint saved{
+      .step = save.step, .size = layout_.size(), .failure = std::move(save.failure)};
   try {
     if (saved.failure.empty()) {
       // After a power cut, too, the lines of a run that goes on have no gap.
       if (!options_.metrics.empty()) {
         OutputFile(options_.metrics, OutputFile::Mode::kAppend).sync();
       }
-      saved.path = writer_->commit(*run_, options_.facts);
+      saved.path = save.writer->commit(*save.run, options_.facts);
     }
   } catch (const std::exception& error) {
     saved.failure = error.what();
   }
-  writer_.reset();
-  // Beside a state that gave no finite numbers the older ones stay.
-  if (saved.failure.empty() && !skipped) {
-    try {
-      unsound_.erase(step_);  // written again
-      saved.not_pruned = prune_checkpoints(options_.folder, options_.keep, step_, unsound_);
-    } catch (const std::exception& error) {
-      saved.not_pruned = error.what();
-    }
-  }
-  saved.write_time = steady_seconds() - started_;
-  const std::lock_guard lock(mutex_);
-  saved.pause = pause_;
-  saved.late = late_;
-  if (saved.failure.empty()) newest_ = step_;
-  finished_.push_back(std::move(saved));
-  phase_ = Phase::kIdle;
-  idle_.notify_all();
+  saved.write_time = steady_seconds() - save.started;
+  return saved;
 }
 
-// Of a step that was skipped, which was not known when its save began.
-void CheckpointSaver::forget() {
-  writer_.reset();
-  const std::lock_guard lock(mutex_);
-  postponed_ = std::max<std::int64_t>(1, postponed_);
-  phase_ = Phase::kIdle;
-  idle_.notify_all();
+void CheckpointSaver::prune(SavedCheckpoint& saved) {
+  // No step waits for it: it takes the time that arithmetic leaves. Where it may not, it takes
+  // its share.
+  static_cast<void>(::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), 19));
+  try {
+    unsound_.erase(saved.step);  // written again
+    saved.not_pruned = prune_checkpoints(options_.folder, options_.keep, saved.step, unsound_);
+  } catch (const std::exception& error) {
+    saved.not_pruned = error.what();
+  }
 }
 
 void CheckpointSaver::completed(std::int64_t step, Seconds time) {
   const std::lock_guard lock(mutex_);
   const double seconds = time.count();
-  // Saved from the update of its step on, which may be deferred into the next one; what
-  // waits for it may be the step after that.
-  const bool meanwhile = phase_ == Phase::kSaving || (step_ > 0 && step <= step_ + 2);
-  if (!meanwhile) {
+  // Saved from the update of its step on, which may be deferred into the next one; the step
+  // after that is longer where the report before it waited for the name.
+  if (written_ == 0 || step > written_ + 2) {
     usual_seconds_ = usual_seconds_ == 0 ? seconds : 0.9 * usual_seconds_ + 0.1 * seconds;
-  } else if (usual_seconds_ > 0) {
+  } else if (usual_seconds_ > 0 && step >= written_ && step <= written_ + 1) {
     const Seconds longer{std::max(0.0, seconds - usual_seconds_)};
     pause_ += longer;
     for (SavedCheckpoint& saved : finished_) saved.pause += longer;
@@ -190,10 +217,8 @@ void CheckpointSaver::save_at_rest(const RunState& run, StateAccess& state) {
   wait();
   {
     const std::lock_guard lock(mutex_);
-    postponed_ = 0;
-    begin(run.step);
-    at_rest_ = true;
-    run_ = run;
+    due_ = false;
+    add({.step = run.step, .at_rest = true, .run = run});
   }
   save_state(workload_, state, run.step, *this);
   wait();
@@ -201,14 +226,14 @@ void CheckpointSaver::save_at_rest(const RunState& run, StateAccess& state) {
 
 void CheckpointSaver::wait() {
   std::unique_lock lock(mutex_);
-  idle_.wait(lock, [this] { return phase_ == Phase::kIdle; });
+  changed_.wait(lock, [this] { return !committing_ && (abandoned_ || saves_.empty()); });
 }
 
 std::vector<SavedCheckpoint> CheckpointSaver::take_finished() {
   const std::lock_guard lock(mutex_);
   std::vector<SavedCheckpoint> ended(std::make_move_iterator(finished_.begin()),
                                      std::make_move_iterator(finished_.end()));
-  finished_.clear();  // what was reserved for the one in flight stays
+  finished_.clear();  // what was reserved for those to come stays
   for (SavedCheckpoint& saved : ended) save_less_often(saved);
   return ended;
 }

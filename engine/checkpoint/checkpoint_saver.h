@@ -4,16 +4,18 @@
 
 // The run's sink of states: decides which steps are saved, writes one checkpoint at a time
 // while training goes on, and commits it (syncs, manifest, name) on a thread of its own, which
-// then reads the older ones that stay and removes the others. A
-// checkpoint that fails costs itself: the older ones stay, training goes on, the next one
-// that is due is tried. While steps are skipped for their numbers none is written, but at an end,
-// and then none is removed: the last state that was good stays.
+// then reads the older ones that stay and removes the others. The step behind a saved one is not
+// over before the checkpoint has its name, so that a crash costs no more than the steps from one
+// to the next. A checkpoint that fails costs itself: the older ones stay, training goes on, the
+// next one that is due is tried. While steps are skipped for their numbers none is written, but at
+// an end, and then none is removed: the last state that was good stays.
 //
-// Threads  write() and end() on the save lane; wants(), reported() and digest() on the
-//          host_compute lane; all else on the run's thread.
+// Threads  write() and end() on the save lane; wants(), wait_until_safe(), reported() and digest()
+//          on the host_compute lane; logged() on any; all else on the run's thread.
 
 #include <condition_variable>
 #include <cstdint>
+#include <deque>
 #include <filesystem>
 #include <memory>
 #include <mutex>
@@ -48,8 +50,7 @@ struct SavedCheckpoint {
   std::filesystem::path path;
   Bytes size;
   Seconds write_time{};         // from the first byte to the name
-  Seconds pause{};              // by which steps were longer meanwhile
-  std::int64_t late = 0;        // steps it had to wait for the one before it
+  Seconds pause{};              // by which steps were longer meanwhile, and waited for the name
   std::string failure;          // not empty: it is not there
   std::string not_pruned;       // not empty: why older ones were not removed
   std::int64_t next_every = 0;  // not 0: it held training up too long, and they are rarer now
@@ -68,6 +69,8 @@ class CheckpointSaver final : public StateSink {
   bool wants(std::int64_t step) override;
   void write(std::int64_t step, const StatePiece& piece) override;
   void end(std::int64_t step) override;
+  void wait_until_safe(std::int64_t step) override;
+  void abandon() noexcept override;
 
   // A step's numbers, and its digest, as they become known.
   void reported(const RunState& run);
@@ -92,43 +95,52 @@ class CheckpointSaver final : public StateSink {
   std::int64_t newest() const;  // step of the newest good one; 0: none
 
  private:
-  enum class Phase : std::uint8_t { kIdle, kSaving, kCommitting };
+  // A state that is to be saved, until it has its name.
+  struct Save {
+    std::int64_t step = 0;
+    bool at_rest = false;  // nothing runs beside it
+    bool whole = false;    // all of it has been written
+    std::optional<RunState> run;
+    std::optional<std::uint64_t> digest;
+    // Of the save lane until it is whole, then of the committing thread.
+    std::unique_ptr<CheckpointWriter> writer;
+    std::string failure;
+    Seconds started{};
+  };
 
-  void begin(std::int64_t step);
-  void save_less_often(SavedCheckpoint& saved);
-  void start_writer();
+  void add(Save save);
+  Save* find(std::int64_t step);
+  Save* take_turn(std::int64_t step);
+  void start_writer(Save& save) const;
   void commit_when_known();
-  void commit();
-  void forget();
+  void commit(Save& save);
+  SavedCheckpoint write_rest(Save& save) const;
+  void prune(SavedCheckpoint& saved);
+  void save_less_often(SavedCheckpoint& saved);
 
   const Workload& workload_;
   SaverOptions options_;
   CheckpointLayout layout_;
 
   mutable std::mutex mutex_;
-  std::condition_variable idle_;
-  Phase phase_ = Phase::kIdle;
-  std::int64_t step_ = 0;       // being saved
-  std::int64_t postponed_ = 0;  // steps since the next one was due
-  std::int64_t late_ = 0;       // that count when this one began
-  bool ended_ = false;
-  bool at_rest_ = false;               // nothing runs beside it
+  std::condition_variable changed_;  // `saves_`, `committing_` or `abandoned_`
+  std::deque<Save> saves_;           // by step; the first is the one in flight
+  bool committing_ = false;          // the first, or removing what is older than the last
+  bool abandoned_ = false;
+  bool due_ = false;                   // since steps were skipped
   std::int64_t skipped_in_a_row_ = 0;  // steps, up to the last that was reported
   std::int64_t logged_ = 0;
   bool logged_all_ = true;
-  std::optional<RunState> run_;
-  std::optional<std::uint64_t> digest_;
   std::int64_t newest_;
-  double usual_seconds_ = 0;  // of a step that nothing is saved in
-  Seconds pause_{};
+  std::int64_t written_ = 0;   // step that was written last, or is
+  double usual_seconds_ = 0;   // of a step that nothing is saved in
+  Seconds pause_{};            // of the one that is written
+  Seconds waiting_since_{-1};  // -1: no step waits for a name
   std::vector<SavedCheckpoint> finished_;
 
-  // Of the save lane until end(), then of the committing thread.
-  std::unique_ptr<CheckpointWriter> writer_;
-  std::string failure_;
-  Seconds started_{};
-  std::set<std::int64_t> unsound_;
-  std::thread committing_;
+  Save* writing_ = nullptr;         // of the save lane
+  std::set<std::int64_t> unsound_;  // of the committing thread
+  std::thread committer_;
 };
 
 }  // namespace sluice

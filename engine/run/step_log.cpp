@@ -67,6 +67,12 @@ void StepLog::digest(std::int64_t step, std::uint64_t value) {
   for (Pending& pending : pending_) {
     if (pending.result.step == step) pending.metrics.digest = value;
   }
+  flush();
+}
+
+StepLog::Written StepLog::written() const {
+  const std::lock_guard lock(mutex_);
+  return {.step = written_, .all = metrics_.all_written()};
 }
 
 void StepLog::completed(std::int64_t step, const Timeline& timeline) {
@@ -176,6 +182,7 @@ void StepLog::say(const std::string& line) {
 }
 
 void StepLog::checkpoints(const std::vector<SavedCheckpoint>& ended) {
+  const std::lock_guard lock(mutex_);
   for (const SavedCheckpoint& saved : ended) {
     if (!saved.failure.empty()) {
       metrics_.event("checkpoint_failed", {{"step", saved.step}, {"message", saved.failure}});
@@ -187,15 +194,10 @@ void StepLog::checkpoints(const std::vector<SavedCheckpoint>& ended) {
                                   {"path", saved.path.string()},
                                   {"bytes", saved.size.value},
                                   {"pause_seconds", saved.pause.count()},
-                                  {"write_seconds", saved.write_time.count()},
-                                  {"late_steps", saved.late}});
-    say(fmt::format("checkpoint of step {}: {} in {}, held up {}{}", saved.step,
+                                  {"write_seconds", saved.write_time.count()}});
+    say(fmt::format("checkpoint of step {}: {} in {}, held training up {}", saved.step,
                     format_bytes(saved.size), format_seconds(saved.write_time),
-                    format_seconds(saved.pause),
-                    saved.late > 0 ? fmt::format(", late by {}: the one before was still being "
-                                                 "written",
-                                                 saved.late)
-                                   : ""));
+                    format_seconds(saved.pause)));
     if (!saved.not_pruned.empty()) {
       log_warn(fmt::format("older checkpoints stay: {}", saved.not_pruned));
     }

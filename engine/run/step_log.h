@@ -31,8 +31,8 @@ struct StepResult {
 // The spans of a plan's forecast.
 std::vector<TraceSpan> forecast_spans(const Plan& plan);
 
-// Threads: reported and digest come from the host_compute lane, completed from the
-// run's thread; steps are written in order.
+// Threads: reported and digest come from the host_compute lane, completed and checkpoints from
+// the run's thread; steps are written in order, by whichever brings what the next one lacks.
 class StepLog {
  public:
   // total_steps 0: nobody knows. Borrows plan and metrics.
@@ -42,9 +42,13 @@ class StepLog {
   void reported(const StepResult& result);
   void digest(std::int64_t step, std::uint64_t value);
   void completed(std::int64_t step, const Timeline& timeline);
-  void drained();                                              // writes what waited
-  std::int64_t written() const { return written_; }            // the last step in metrics.jsonl, or
-  bool all_written() const { return metrics_.all_written(); }  // among lines that wait for room
+  void drained();  // writes what waited
+  // The last step in metrics.jsonl; not `all`: or among lines that wait for room.
+  struct Written {
+    std::int64_t step = 0;
+    bool all = true;
+  };
+  Written written() const;
   // Events and lines of checkpoints that ended. Called where completed() is, or between runs.
   void checkpoints(const std::vector<SavedCheckpoint>& ended);
   // A line for people between two steps.
@@ -71,7 +75,7 @@ class StepLog {
   std::int64_t total_steps_;
   bool bar_;  // a progress bar instead of lines
   bool bar_shown_ = false;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::deque<Pending> pending_;  // by step
   double step_seconds_ = 0;      // running mean
   std::array<DriveWatch, 2> drives_{DriveWatch("storage_read"), DriveWatch("storage_write")};

@@ -31,7 +31,12 @@ void Trainer::run(Executor& executor, std::int64_t until) {
   until_ = std::min(until, last_);
   executor.run(first_, *this);
   parts_.log.drained();
-  parts_.saver.logged(parts_.log.written(), parts_.log.all_written());
+  tell_saver_what_is_logged();
+}
+
+void Trainer::tell_saver_what_is_logged() {
+  const StepLog::Written written = parts_.log.written();
+  parts_.saver.logged(written.step, written.all);
 }
 
 // A resumed run may have another batch: its samples follow those of the run before.
@@ -87,11 +92,12 @@ void Trainer::digest(std::int64_t step, std::uint64_t value) {
   parts_.log.digest(step, value);
   if (run_.step == step) run_.digest = value;
   parts_.saver.digest(step, value);
+  tell_saver_what_is_logged();
 }
 
 void Trainer::completed(std::int64_t step, const Timeline& timeline) {
   parts_.log.completed(step, timeline);
-  parts_.saver.logged(parts_.log.written(), parts_.log.all_written());
+  tell_saver_what_is_logged();
   if (timeline.step_seconds > 0) parts_.saver.completed(step, Seconds{timeline.step_seconds});
   parts_.log.checkpoints(parts_.saver.take_finished());
 }

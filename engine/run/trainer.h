@@ -62,6 +62,7 @@ class Trainer final : public StepListener {
 
  private:
   std::int64_t first_sample(std::int64_t step) const;
+  void tell_saver_what_is_logged();
 
   TrainerParts parts_;
   BatchLayout layout_;

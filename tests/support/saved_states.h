@@ -3,12 +3,15 @@
 #pragma once
 
 // A sink that keeps what a run saves, tensor by tensor, and sees that every element comes
-// exactly once.
+// exactly once, and before the report of the next step.
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <functional>
+#include <iterator>
 #include <map>
+#include <set>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -29,7 +32,11 @@ class SavedStates final : public StateSink {
       const Workload& workload, Steps wanted = [](std::int64_t) { return true; })
       : workload_(workload), wanted_(std::move(wanted)) {}
 
-  bool wants(std::int64_t step) override { return wanted_(step); }
+  bool wants(std::int64_t step) override {
+    const bool wanted = wanted_(step);
+    if (wanted) steps_.insert(step);
+    return wanted;
+  }
 
   void write(std::int64_t step, const StatePiece& piece) override {
     const TensorSpec& tensor =
@@ -44,7 +51,15 @@ class SavedStates final : public StateSink {
     kept.written += size;
   }
 
-  void end(std::int64_t step) override { ended_.push_back(step); }
+  void end(std::int64_t step) override {
+    ended_.push_back(step);
+    last_ended_ = step;
+  }
+
+  void wait_until_safe(std::int64_t step) override {
+    const auto after = steps_.lower_bound(step);
+    SLUICE_CHECK(after == steps_.begin() || last_ended_ >= *std::prev(after));
+  }
 
   const std::vector<std::int64_t>& ended() const { return ended_; }
 
@@ -68,6 +83,8 @@ class SavedStates final : public StateSink {
   Steps wanted_;
   std::map<Key, Tensor> tensors_;
   std::vector<std::int64_t> ended_;
+  std::set<std::int64_t> steps_;  // that were wanted
+  std::atomic<std::int64_t> last_ended_{0};
 };
 
 }  // namespace sluice

@@ -88,30 +88,13 @@ class Kills(Folder):
         print(f"{kills} kills, at most {most_lost} steps of {EVERY} between checkpoints lost")
 
     def lost(self, run):
-        """Steps that were done and have to be done again: those of one interval (or of the save
-        before, where that took more), and those that the save in flight has taken so far."""
+        """Steps that were done and have to be done again: those of one interval at most."""
         text = (self.path / run / "metrics.jsonl").read_text()
-        this_time = text[max(0, text.rfind('{"event":"start"')):]
-        done = last_step(text, 0)
-        newest = max(self.checkpoints(run), default=0)
-        if last_step(this_time, 0) == 0:
-            return done - newest  # what the process before had begun may lie there still
-        told = this_time.find(f'{{"event":"checkpoint","step":{newest},')
-        resumed = this_time.startswith(f'{{"event":"start","step":{newest},')
-        # The step from which on the next one could be begun.
-        free = last_step(this_time[:told], newest) if told >= 0 else newest if resumed else done
-        begun = [int(path.name[len("step-"):path.name.index(".")])
-                 for path in (self.path / run / "checkpoints").glob("step-*.tmp-*")]
+        done = max(map(int, re.findall(r'^{"step":(\d+),', text, re.MULTILINE)), default=0)
+        lost = done - max(self.checkpoints(run), default=0)
         there = sorted(path.name for path in (self.path / run / "checkpoints").glob("*"))
-        # Two steps are under way at a time, and the one behind them has been prepared.
-        self.assertLessEqual(min(begun, default=done), max(newest + EVERY, free) + 3,
-                             f"{there}\n{text}")
-        return done - newest
-
-
-def last_step(text, default):
-    steps = re.findall(r'^{"step":(\d+),', text, re.MULTILINE)
-    return max(map(int, steps), default=default)
+        self.assertLessEqual(lost, EVERY, f"{there}\n{text}")
+        return lost
 
 
 if __name__ == "__main__":

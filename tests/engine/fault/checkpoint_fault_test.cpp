@@ -60,9 +60,9 @@ TEST_P(EveryPoint, KilledBeforeAnyCallOfACheckpointTheRunGoesOnAsIfNothingHadBee
 
 // Renames and removals of the older ones: a checkpoint goes at once or not at all.
 TEST_P(EveryPoint, KilledWhileOlderOnesAreRemovedTheLastTwoStay) {
-  // A step whose checkpoint would have to wait for the one before goes without: enough of them.
-  const auto expected = undisturbed(200, 1);
-  const KilledRun run(200, 1);
+  const int steps = times(20, 300);
+  const auto expected = undisturbed(steps, 1);
+  const KilledRun run(steps, 1);
   int killed_while_pruning = 0;
   for_every_point([&](int at) {
     run.clear();
@@ -164,7 +164,8 @@ TEST(CheckpointFault, AFailedSyncIsNeverRepeatedOnTheSameFile) {
   EXPECT_EQ(run.whole_checkpoints(), std::vector<std::int64_t>{3});
 }
 
-// A disk on which every sync takes as long as many steps, and what is in flight meanwhile.
+// A disk on which every sync takes as long as many steps; what is in flight meanwhile, and what a
+// crash would cost at that moment.
 class SlowDisk final : public FileFaults {
  public:
   explicit SlowDisk(const KilledRun& run) : run_(run) {}
@@ -173,33 +174,37 @@ class SlowDisk final : public FileFaults {
     const bool is_save = path.filename().string().find(".tmp-") != std::string::npos;
     if (call == FileCall::kMakeFolder && is_save) {
       ++saves_;
-      most_ = std::max(most_.load(), run_.leftovers().size() + 1);
+      most_in_flight_ = std::max(most_in_flight_.load(), run_.leftovers().size() + 1);
     }
     if (call == FileCall::kSync && path.string().find("/checkpoints/") != std::string::npos) {
       ::usleep(5000);
+      most_lost_ = std::max(most_lost_.load(), lost());
     }
     return {};
   }
 
   int saves() const { return saves_; }
-  std::size_t most_in_flight() const { return most_; }
+  std::size_t most_in_flight() const { return most_in_flight_; }
+  std::int64_t most_lost() const { return most_lost_; }
 
  private:
+  // Steps that are done and would have to be done again.
+  std::int64_t lost() const {
+    const auto done = run_.digests();
+    const auto whole = find_checkpoints(run_.checkpoints());
+    return (done.empty() ? 0 : done.rbegin()->first) - (whole.empty() ? 0 : whole.front().step);
+  }
+
   const KilledRun& run_;
   std::atomic<int> saves_{0};
-  std::atomic<std::size_t> most_{0};
+  std::atomic<std::size_t> most_in_flight_{0};
+  std::atomic<std::int64_t> most_lost_{0};
 };
 
-// The number behind a key.
-int number_in(const std::string& line, const std::string& key) {
-  const std::size_t at = line.find("\"" + key + "\":");
-  return at == std::string::npos ? -1 : std::stoi(line.substr(at + key.size() + 3));
-}
-
-// What is written while training goes on is the state of its step, one at a time; those that
-// come due meanwhile are saved later, and say how much.
+// What is written while training goes on is the state of its step, one at a time, and a crash
+// costs one interval at most: training waits for the disk.
 TEST(CheckpointFault, OnASlowDiskOneIsInFlightAndEachIsTheStateOfItsStep) {
-  constexpr int kSteps = 300, kEvery = 2;
+  constexpr int kSteps = 40, kEvery = 2;
   const auto expected = undisturbed(kSteps, kEvery);
   const KilledRun run(kSteps, kEvery);
   const std::vector<ConfigFlag> all_stay = {{"checkpoint.keep", "1000"}};
@@ -209,18 +214,8 @@ TEST(CheckpointFault, OnASlowDiskOneIsInFlightAndEachIsTheStateOfItsStep) {
     ASSERT_EQ(run.train(false, all_stay), 0);
   }
   EXPECT_EQ(disk.most_in_flight(), 1U);
-  EXPECT_GT(disk.saves(), 2);
-  EXPECT_LT(disk.saves(), kSteps / kEvery);
-
-  std::ifstream metrics(run.run_dir() / "metrics.jsonl");
-  int most_late = 0;
-  for (std::string line; std::getline(metrics, line);) {
-    if (line.find(R"("event":"checkpoint")") == std::string::npos) continue;
-    const int step = number_in(line, "step"), late = number_in(line, "late_steps");
-    EXPECT_EQ((step - late) % kEvery, 0) << line;  // since it was due
-    most_late = std::max(most_late, late);
-  }
-  EXPECT_GT(most_late, 0);
+  EXPECT_EQ(disk.saves(), kSteps / kEvery);
+  EXPECT_EQ(disk.most_lost(), kEvery);
 
   const auto saved = run.whole_checkpoints();  // newest first
   EXPECT_EQ(static_cast<int>(saved.size()), disk.saves());

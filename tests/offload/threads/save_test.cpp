@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <thread>
 
 #include "tests/support/matrix_layers.h"
@@ -106,6 +107,39 @@ TEST(Save, ASlowSinkStillGetsTheStateOfTheStep) {
     EXPECT_EQ(quick.bytes(), slow.bytes());
     EXPECT_EQ(slow.ended(), (std::vector<std::int64_t>{2, 4, 6}));
   }
+}
+
+// Never says that a state is safe.
+class Waiting final : public StateSink {
+ public:
+  bool wants(std::int64_t) override { return false; }
+  void write(std::int64_t, const StatePiece&) override {}
+  void end(std::int64_t) override {}
+  void wait_until_safe(std::int64_t) override { abandoned_.wait(false); }
+  void abandon() noexcept override {
+    abandoned_ = true;
+    abandoned_.notify_all();
+  }
+
+ private:
+  std::atomic<bool> abandoned_{false};
+};
+
+TEST(Save, ARunThatFailsEndsThoughItsSinkHeldItUp) {
+  const MatrixWorkloadOptions options;
+  const Workload workload = matrix_workload(options);
+  const CostModel costs(test_machine(), workload);
+  Placement placement = resident_placement(workload, /*deferred=*/false);
+  placement.save = true;
+  const Program program = build_training(workload, placement, costs);
+  Waiting sink;
+  const auto fails_in_step_2 = [&](std::size_t operation, std::int64_t step) {
+    const bool computes = program.operations[operation].lane == Lane::kCompute;
+    if (computes && step == 2) throw Error(ErrorKind::kIo, "in step 2");
+  };
+  EXPECT_THROW(run_training(workload, program, matrix_layers(options), 40,
+                            {.before = fails_in_step_2, .sink = &sink}),
+               Error);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include <array>
 #include <atomic>
+#include <initializer_list>
 #include <string_view>
 #include <utility>
 
@@ -23,11 +24,14 @@ constexpr Seconds kSameKeypress{0.3};
 std::atomic<int> asked_signals{0};
 std::atomic<double> interrupted_at{0};  // by the first SIGINT; 0: there was none
 std::array<struct sigaction, kSignals.size()> before{};
+std::atomic<const StopLines*> lines{&kStopOfTraining};
 
 std::atomic<const std::vector<std::string>*> all_that_is_made{nullptr};
 
-void say(std::string_view line) {
-  static_cast<void>(!::write(STDERR_FILENO, line.data(), line.size()));
+void say(std::initializer_list<std::string_view> line) {
+  for (const std::string_view part : line) {
+    static_cast<void>(!::write(STDERR_FILENO, part.data(), part.size()));
+  }
 }
 
 // Calls that a handler may make, alone.
@@ -37,7 +41,7 @@ void leave_if_nothing_is_lost() {
   for (const std::string& path : *made) {
     if (::unlink(path.c_str()) != 0) static_cast<void>(::rmdir(path.c_str()));
   }
-  say("\nstopped before the first step: nothing was kept\n");
+  say({"\nstopped before the first step: nothing was kept\n"});
   _exit(kStopped);
 }
 
@@ -45,22 +49,22 @@ void on_signal(int signal) {
   const int earlier = asked_signals.fetch_add(1);
   leave_if_nothing_is_lost();
   if (earlier == 0) {
-    say(signal == SIGINT ? "\nstopping after this step, and saving; Ctrl-C again ends at once\n"
-                         : "\nstopping after this step, and saving\n");
+    say({"\n", lines.load()->asked, signal == SIGINT ? "; Ctrl-C again ends at once\n" : "\n"});
   }
   if (signal != SIGINT) return;
   const double now = steady_seconds().count();
   double first = 0;
   if (interrupted_at.compare_exchange_strong(first, now)) return;
   if (now - first > kSameKeypress.count()) {
-    say("\nended at once: the last steps were not saved\n");
+    say({"\nended at once: ", lines.load()->ended_at_once, "\n"});
     _exit(130);
   }
 }
 
 }  // namespace
 
-StopRequest::StopRequest(std::optional<Seconds> limit) {
+StopRequest::StopRequest(std::optional<Seconds> limit, const StopLines& told) {
+  lines = &told;
   if (limit) end_ = steady_seconds() + *limit;
   asked_signals = 0;
   interrupted_at = 0;

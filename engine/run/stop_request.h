@@ -2,16 +2,17 @@
 // SPDX-FileCopyrightText: The Sluice developers
 #pragma once
 
-// While it lives, SIGINT, SIGTERM, SIGUSR1 and SIGHUP ask for an end after the step, as does
-// a deadline. A second SIGINT, 0.3 s or more after the first, ends the process at once (130),
-// with every finished file intact; a second signal of another kind changes nothing. While there
-// is nothing to save, the first one ends the process (75).
+// While it lives, SIGINT, SIGTERM, SIGUSR1 and SIGHUP ask for an end (of training: after the step),
+// as does a deadline. A second SIGINT, 0.3 s or more after the first, ends the process at once
+// (130), with every finished file intact; a second signal of another kind changes nothing. While
+// there is nothing to save, the first one ends the process (75).
 // One at a time in a process.
 
 #include <atomic>
 #include <deque>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "devices/base/units.h"
@@ -20,10 +21,19 @@ namespace sluice {
 
 constexpr int kStopped = 75;  // the exit code: EX_TEMPFAIL of sysexits.h
 
+// What people are told.
+struct StopLines {
+  std::string_view asked, ended_at_once;
+};
+inline constexpr StopLines kStopOfTraining{"stopping after this step, and saving",
+                                           "the last steps were not saved"};
+
 class StopRequest {
  public:
   // `limit`: from now on; the end is asked for early enough to leave what reserve() says.
-  explicit StopRequest(std::optional<Seconds> limit = std::nullopt);
+  // Borrows the lines, for the life of the process.
+  explicit StopRequest(std::optional<Seconds> limit = std::nullopt,
+                       const StopLines& lines = kStopOfTraining);
   ~StopRequest();
   StopRequest(const StopRequest&) = delete;
   StopRequest& operator=(const StopRequest&) = delete;

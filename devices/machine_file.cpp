@@ -26,12 +26,14 @@
 namespace sluice {
 namespace {
 
+constexpr std::int64_t kMostUnits = 1 << 20;  // cores, or transfers in flight
+
 void read_capacity(MachineSection section, Machine& machine) {
   section.only({"device", "host", "storage", "cores"});
   machine.device_capacity = section.bytes("device");
   machine.host_capacity = section.bytes("host");
   machine.storage_capacity = section.bytes("storage");
-  machine.cores = static_cast<int>(section.positive("cores"));
+  machine.cores = static_cast<int>(section.positive("cores", kMostUnits));
 }
 
 void read_links(MachineSection section, Machine& machine) {
@@ -39,7 +41,7 @@ void read_links(MachineSection section, Machine& machine) {
                 "pageable_to_device", "pageable_to_host", "copy", "pageable_copy"});
   machine.host_to_device = section.rate("host_to_device");
   machine.device_to_host = section.rate("device_to_host");
-  machine.link_latency = Seconds{section.number("latency_seconds")};
+  machine.link_latency = section.seconds("latency_seconds");
   machine.duplex_factor = section.factor("duplex_factor", 0.5);
   read_link_points(section, machine);
   machine.paced = section.has("paced")
@@ -52,8 +54,8 @@ void read_storage(MachineSection section, Machine& machine) {
   machine.storage_read = section.rate("read");
   machine.storage_write = section.rate("write");
   machine.storage_block = section.bytes("block");
-  machine.storage_depth = static_cast<int>(section.positive("depth"));
-  machine.storage_latency = Seconds{section.number("latency_seconds")};
+  machine.storage_depth = static_cast<int>(section.positive("depth", kMostUnits));
+  machine.storage_latency = section.seconds("latency_seconds");
   machine.storage_mixed_factor = section.factor("mixed_factor", 0.05);
 }
 
@@ -63,7 +65,7 @@ void read_compute(MachineSection section, Machine& machine) {
   machine.attention_fp32 = section.rate("attention_fp32_flops_per_second").value;
   machine.attention_bf16 = section.rate("attention_bf16_flops_per_second").value;
   machine.elementwise = section.rate("elementwise");
-  machine.launch = Seconds{section.number("launch_seconds")};
+  machine.launch = section.seconds("launch_seconds");
   read_compute_points(section, machine);
 }
 

@@ -66,17 +66,18 @@ bool MachineSection::boolean(std::string_view key) {
   return *node.value<bool>();
 }
 
-double MachineSection::number(std::string_view key) {
+Seconds MachineSection::seconds(std::string_view key) {
+  constexpr double kMost = 1000;
   const toml::node& node = required(key);
   const double value = node.is_number() ? node.value<double>().value_or(-1) : -1;
-  if (!(value >= 0 && std::isfinite(value))) wrong(key, "a number, not negative");
-  return value;
+  if (!(value >= 0 && value <= kMost)) wrong(key, fmt::format("seconds from 0 to {}", kMost));
+  return Seconds{value};
 }
 
-std::int64_t MachineSection::positive(std::string_view key) {
+std::int64_t MachineSection::positive(std::string_view key, std::int64_t most) {
   const toml::node& node = required(key);
   const std::int64_t value = node.is_integer() ? *node.value<std::int64_t>() : 0;
-  if (value < 1) wrong(key, "a whole number from 1");
+  if (value < 1 || value > most) wrong(key, fmt::format("a whole number from 1 to {}", most));
   return value;
 }
 
@@ -94,9 +95,14 @@ Amount MachineSection::parsed(const std::string& text, std::string_view key,
 
 Bytes MachineSection::bytes(std::string_view key) {
   const toml::node& node = required(key);
-  if (node.is_integer() && *node.value<std::int64_t>() >= 0) return {*node.value<std::int64_t>()};
-  if (!node.is_string()) wrong(key, "bytes, or a size such as \"64MiB\"");
-  return parsed(*node.value<std::string>(), key, parse_bytes);
+  constexpr std::int64_t kMost = std::int64_t{1} << 60;
+  Bytes value{-1};
+  if (node.is_integer()) value = {*node.value<std::int64_t>()};
+  if (node.is_string()) value = parsed(*node.value<std::string>(), key, parse_bytes);
+  if (value.value < 0 || value.value > kMost) {
+    wrong(key, "bytes up to 2^60, or a size such as \"64MiB\"");
+  }
+  return value;
 }
 
 BytesPerSecond MachineSection::rate(std::string_view key) {
@@ -107,8 +113,8 @@ BytesPerSecond MachineSection::rate(std::string_view key) {
   } else if (node.is_string()) {
     value = parsed(*node.value<std::string>(), key, parse_rate);
   }
-  if (!(value.value > 0 && std::isfinite(value.value))) {
-    wrong(key, "bytes per second above 0, or such as \"25GB/s\"");
+  if (!(value.value >= 1e3 && value.value <= 1e18)) {
+    wrong(key, "a number a second from 1e3 to 1e18; bytes also as in \"25GB/s\"");
   }
   return value;
 }

@@ -35,10 +35,11 @@ class MachineSection {
   bool has(std::string_view key);
   std::string text(std::string_view key);
   bool boolean(std::string_view key);
-  double number(std::string_view key);  // not negative
-  std::int64_t positive(std::string_view key);
+  // Beyond these limits of amounts no machine is, and forecasts would be no numbers.
+  Seconds seconds(std::string_view key);
+  std::int64_t positive(std::string_view key, std::int64_t most = std::int64_t{1} << 40);
   Bytes bytes(std::string_view key);
-  BytesPerSecond rate(std::string_view key);  // above 0
+  BytesPerSecond rate(std::string_view key);
   DType dtype(std::string_view key);
   // A share that is optional: 1 if absent, else from `least` to 1.
   double factor(std::string_view key, double least);

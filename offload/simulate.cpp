@@ -202,7 +202,9 @@ class Simulator {
   std::int64_t iterations_ = 0;
   std::int64_t serial_next_ = 0;
   int observed_ = -1;
-  int saved_ = -1;  // the iteration whose step's state is saved
+  // The iteration whose step's state is saved. Operations of iteration 0 may be of step -1.
+  static constexpr int kNothingSaved = -2;
+  int saved_ = kNothingSaved;
   double save_start_ = 0, save_end_ = 0;
   double now_ = 0;
   Timeline timeline_;

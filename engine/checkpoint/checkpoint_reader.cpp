@@ -114,7 +114,8 @@ CheckpointReader::CheckpointReader(fs::path folder) : folder_(std::move(folder))
                              path.string());
   const auto named = step_of_name(folder_.filename().string());
   if (named && *named != manifest_.run.step) {
-    refuse(path, fmt::format("is of step {}", manifest_.run.step));
+    refuse(path, fmt::format("is of step {0}: if nothing else was changed, rename the folder {1}",
+                             manifest_.run.step, checkpoint_name(manifest_.run.step)));
   }
   for (const StatePart part : kSavedParts) {
     const bool there = std::any_of(manifest_.files.begin(), manifest_.files.end(),

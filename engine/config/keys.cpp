@@ -20,6 +20,11 @@ constexpr Range kSteps{.low = 1, .high = kMostSteps};
 constexpr Range kWarmup{.low = 0, .high = kMostSteps};
 constexpr Range kEpochs{.low = 0, .high = 1e6, .open_low = true};
 constexpr Range kAboveZero{.low = 0, .open_low = true};
+// What stays a number, and no zero, in the fp32 that kernels compute in.
+constexpr Range kRate{.low = 0, .high = 1e38};
+constexpr Range kEpsilon{.low = 1e-30, .high = 1e6};
+constexpr Range kTheta{.low = 1, .high = 1e30};
+constexpr Range kMemory{.low = 0, .high = 0.9999999};
 constexpr Range kShare{.low = 0, .high = 1};
 constexpr Range kBelowOne{.low = 0, .high = 1, .open_high = true};
 constexpr Range kOrWholeModel{.low = 0, .high = 1 << 20};
@@ -77,13 +82,12 @@ void add_model_keys(std::vector<Key>& keys) {
   keys.push_back(key({"model.gelu", "form of GELU of a gpt2", {"activation_function"}},
                      SLUICE_FIELD(model.shape.gelu)));
   keys.push_back(key(
-      {"model.norm_eps", "added to a variance", {"layer_norm_epsilon", "rms_norm_eps"}, kAboveZero},
+      {"model.norm_eps", "added to a variance", {"layer_norm_epsilon", "rms_norm_eps"}, kEpsilon},
       SLUICE_FIELD(model.shape.norm_eps)));
-  keys.push_back(key({"model.rope_theta", "base of rotary positions", {"rope_theta"}, kAboveZero},
+  keys.push_back(key({"model.rope_theta", "base of rotary positions", {"rope_theta"}, kTheta},
                      SLUICE_FIELD(model.shape.rope_theta)));
-  keys.push_back(
-      key({"model.init_std", "spread of fresh weights", {"initializer_range"}, kNotNegative},
-          SLUICE_FIELD(model.shape.init_std)));
+  keys.push_back(key({"model.init_std", "spread of fresh weights", {"initializer_range"}, kRate},
+                     SLUICE_FIELD(model.shape.init_std)));
 }
 
 void add_data_keys(std::vector<Key>& keys) {
@@ -155,18 +159,17 @@ void add_train_keys(std::vector<Key>& keys) {
 }
 
 void add_optimizer_keys(std::vector<Key>& keys) {
-  keys.push_back(
-      key({"optimizer.lr", "peak learning rate of AdamW", {"learning_rate"}, kNotNegative},
-          SLUICE_FIELD(optimizer.lr)));
-  keys.push_back(key({"optimizer.beta1", "memory of the first moment", {"adam_beta1"}, kBelowOne},
+  keys.push_back(key({"optimizer.lr", "peak learning rate of AdamW", {"learning_rate"}, kRate},
+                     SLUICE_FIELD(optimizer.lr)));
+  keys.push_back(key({"optimizer.beta1", "memory of the first moment", {"adam_beta1"}, kMemory},
                      SLUICE_FIELD(optimizer.beta1)));
-  keys.push_back(key({"optimizer.beta2", "memory of the second moment", {"adam_beta2"}, kBelowOne},
+  keys.push_back(key({"optimizer.beta2", "memory of the second moment", {"adam_beta2"}, kMemory},
                      SLUICE_FIELD(optimizer.beta2)));
-  keys.push_back(key({"optimizer.eps", "added to the denominator", {"adam_epsilon"}, kAboveZero},
+  keys.push_back(key({"optimizer.eps", "added to the denominator", {"adam_epsilon"}, kEpsilon},
                      SLUICE_FIELD(optimizer.eps)));
-  keys.push_back(key(
-      {"optimizer.weight_decay", "decoupled, on matrices alone", {"weight_decay"}, kNotNegative},
-      SLUICE_FIELD(optimizer.weight_decay)));
+  keys.push_back(
+      key({"optimizer.weight_decay", "decoupled, on matrices alone", {"weight_decay"}, kRate},
+          SLUICE_FIELD(optimizer.weight_decay)));
   keys.push_back(
       key({"optimizer.moments", "storage of both moments"}, SLUICE_FIELD(optimizer.moments)));
   keys.push_back(

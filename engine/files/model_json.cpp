@@ -40,7 +40,8 @@ class Fields {
     try {
       return json_[name].get<T>();
     } catch (const Json::exception&) {
-      refuse(fmt::format("{} has the wrong type", name));
+      refuse(
+          fmt::format("{} is {}, which is of the wrong type", name, printable(json_[name].dump())));
     }
   }
 
@@ -51,8 +52,8 @@ class Fields {
       refuse(fmt::format("{} is no integer", name));
     const auto value = has(name) ? json_[name].get<std::int64_t>() : fallback;
     if (value < (may_be_zero ? 0 : 1) || value > most) {
-      refuse(fmt::format("{} is {}, which no model has", name,
-                         has(name) ? json_[name].dump() : "missing"));
+      refuse(fmt::format("{} is {}: it must be a whole number from {} to {}", name,
+                         has(name) ? json_[name].dump() : "missing", may_be_zero ? 0 : 1, most));
     }
     return value;
   }
@@ -62,8 +63,8 @@ class Fields {
     const double value = json_[name].is_number() ? json_[name].get<double>() : -1.0;
     const auto single = value <= std::numeric_limits<float>::max() ? static_cast<float>(value) : -1;
     if (!(single >= 0) || (single == 0 && !may_be_zero)) {
-      refuse(fmt::format("{} = {} is no number that a model has", name,
-                         printable(json_[name].dump())));
+      refuse(fmt::format("{} is {}: it must be a number {} 0, in fp32", name,
+                         printable(json_[name].dump()), may_be_zero ? "from" : "above"));
     }
     return single;
   }

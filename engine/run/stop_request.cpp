@@ -5,9 +5,13 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
+#include <condition_variable>
 #include <initializer_list>
+#include <mutex>
+#include <stop_token>
 #include <string_view>
 #include <utility>
 
@@ -76,6 +80,14 @@ StopRequest::StopRequest(std::optional<Seconds> limit, const StopLines& told) {
     // nohup: who wants to outlive the terminal goes on.
     if (before[i].sa_handler == SIG_IGN) sigaction(kSignals[i], &before[i], nullptr);
   }
+  if (!limit) return;
+  watch_ = std::jthread([limit = std::min(*limit, Seconds{1e9})](const std::stop_token& ended) {
+    std::mutex mutex;
+    std::condition_variable_any never;
+    std::unique_lock lock(mutex);
+    never.wait_for(lock, ended, limit, [] { return false; });
+    if (!ended.stop_requested()) leave_if_nothing_is_lost();
+  });
 }
 
 StopRequest::~StopRequest() {
@@ -85,7 +97,7 @@ StopRequest::~StopRequest() {
 
 void StopRequest::leave_at_once(std::vector<std::string> made) {
   all_that_is_made = &made_.emplace_back(std::move(made));
-  if (asked_signals.load() > 0) leave_if_nothing_is_lost();
+  if (asked()) leave_if_nothing_is_lost();
 }
 
 void StopRequest::finish_step() { all_that_is_made = nullptr; }

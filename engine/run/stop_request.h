@@ -13,6 +13,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "devices/base/units.h"
@@ -38,8 +39,8 @@ class StopRequest {
   StopRequest(const StopRequest&) = delete;
   StopRequest& operator=(const StopRequest&) = delete;
 
-  // As long as no step has begun: a signal, one that came before too, removes these files and
-  // empty folders, in this order, and ends the process; planning and loading take long.
+  // As long as no step has begun: a signal or the deadline, one that came before too, removes these
+  // files and empty folders, in this order, and ends the process; planning and loading take long.
   void leave_at_once(std::vector<std::string> made);
   // From now on there is something to save.
   void finish_step();
@@ -56,6 +57,7 @@ class StopRequest {
   std::deque<std::vector<std::string>> made_;  // a handler in another thread may still read one
   std::optional<Seconds> end_;                 // on the clock of steady_seconds()
   std::atomic<double> reserve_{0};
+  std::jthread watch_;  // of the deadline, while nothing else looks at it
 };
 
 }  // namespace sluice

@@ -109,6 +109,7 @@ class Run {
     saves_.check_room();
     if (options_.dry_run) return {.reason = "dry run"};
     stop_.finish_step();
+    stop_.reserve(saves_.time_at_end() + Seconds{plan_.forecast.step_seconds});
     if (stop_.asked()) {
       log_info("stopped before the first step: nothing was kept");
       return {.reason = stop_.reason(), .steps = start.step};

@@ -132,7 +132,11 @@ TEST(MachineFile, RefusesValuesThatMakeNoSense) {
   expect_refused(folder, replaced(text, "cores = 2", "cores = 0"), "capacity.cores must be");
   expect_refused(folder, replaced(text, "read = 800000000", "read = 0"), "storage.read must be");
   expect_refused(folder, replaced(text, "read = 800000000", "read = \"fast\""), "is no rate");
-  expect_refused(folder, replaced(text, "read = 800000000", "read = nan"), "storage.read must be");
+  for (const char* rate : {"read = nan", "read = 1e300", "read = 1e-300"}) {
+    expect_refused(folder, replaced(text, "read = 800000000", rate), "storage.read must be");
+  }
+  expect_refused(folder, replaced(text, "cores = 2", "cores = 9223372036854775807"),
+                 "capacity.cores must be");
   expect_refused(folder, replaced(text, "\"fp32\"", "\"fp8\""), "compute.gemm.dtype must be");
   expect_refused(folder, replaced(text, "duplex_factor = 0.5", "duplex_factor = 2"),
                  "duplex_factor must be");

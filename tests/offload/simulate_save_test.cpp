@@ -17,11 +17,12 @@ struct Forecast {
   SaveForecast save;
 };
 
-Forecast forecast(const Workload& workload, const Placement& placement, const Machine& machine) {
+Forecast forecast(const Workload& workload, const Placement& placement, const Machine& machine,
+                  int warm_up = 2) {
   const CostModel costs(machine, workload);
   const Program program = build_training(workload, placement, costs);
   const auto waits = derive_waits(program);
-  const double step = simulate(program, waits, costs).step_seconds;
+  const double step = simulate(program, waits, costs, {.warm_up = warm_up}).step_seconds;
   return {step, simulate_save(program, waits, costs, step)};
 }
 
@@ -39,6 +40,21 @@ TEST(SimulateSave, StepsWithoutASaveTakeNoLonger) {
     EXPECT_NEAR(saves.step, plain.step, 1e-9) << "seed " << seed;
     EXPECT_EQ(plain.save.size.value, 0);
     EXPECT_GT(saves.save.size.value, 0);
+  }
+}
+
+// The one before the first step of a forecast, too, is not saved.
+TEST(SimulateSave, NorDoTheyWhereASaveWouldTakeManyOfThem) {
+  const Workload workload = matrix_workload({});
+  Placement placement = resident_placement(workload, /*deferred=*/true);
+  placement.states.assign(workload.flats.size(), Tier::kHost);
+  Machine machine = test_machine();
+  machine.storage_write = {1e5};
+  for (const int warm_up : {1, 2}) {
+    placement.save = false;
+    const double plain = forecast(workload, placement, machine, warm_up).step;
+    placement.save = true;
+    EXPECT_NEAR(forecast(workload, placement, machine, warm_up).step, plain, 1e-9);
   }
 }
 

@@ -61,6 +61,8 @@ class FatalLines(Folder):
                 (2, [*train, "--model.layers", "many"], "at most 4096"),
                 (2, [*train, "--model.heads", 7], "model.heads"),
                 (2, [*train, "--train.global_batch", 0], "at least 1"),
+                (2, [*train, "--optimizer.lr", "1e39"], "optimizer.lr must be a number"),
+                (2, [*train, "--optimizer.eps", "1e-300"], "at least 1e-30"),
                 (2, [*train, "--train.micro_batch", 3], "train.micro_batch"),
                 (2, [*train, "--data.seq_len", 10**9], "at most 1048576"),
                 (2, ["train", *hub[:4]], "set model.layers"),

@@ -11,7 +11,7 @@ import subprocess
 import time
 import unittest
 
-from command import BINARY, Folder, gpt2_folder
+from command import BINARY, SOURCE, Folder, gpt2_folder
 
 
 class Checkpoints(Folder):
@@ -69,6 +69,19 @@ class Checkpoints(Folder):
         self.assertTrue((self.path / f"runs/run/checkpoints/step-{last}/manifest.json").exists())
         refused = self.sluice("train", "run.toml", "--deadline", "soon")
         self.assertEqual((refused.returncode, "2h30m" in refused.stderr), (2, True), refused.stderr)
+
+    def test_a_deadline_ends_loading_too(self):
+        text = (SOURCE / "configs/machines/h200.toml").read_text()
+        text = text.replace('device = "cuda"', 'device = "host"')
+        text = text.replace('host_to_device = "55GB/s"', "host_to_device = 1000\npaced = true", 1)
+        self.write("slow.toml", text)
+        begin = time.monotonic()
+        done = self.sluice("train", "run.toml", "--machine", "slow.toml", "--place.weights", "host",
+                           "--deadline", "1s")
+        self.assertEqual(done.returncode, 75, done.stderr)
+        self.assertIn("stopped before the first step", done.stderr)
+        self.assertLess(time.monotonic() - begin, 20)  # at that pace loading takes longer
+        self.assertFalse((self.path / "runs/run").exists())
 
 
 class Models(Folder):

@@ -188,8 +188,8 @@ TEST(LoadConfig, WrongTypesNameTheLineAndWhatIsWanted) {
 
 TEST(LoadConfig, ValuesOutOfRangeNameTheRange) {
   expect_refused(kModel + "[train]\nsteps = 0\n", {"at least 1", "it is 0"});
-  expect_refused(kModel + "[optimizer]\nbeta2 = 1.0\n", {"at least 0 and below 1"});
-  expect_refused(kModel + "[optimizer]\neps = 0\n", {"above 0"});
+  expect_refused(kModel + "[optimizer]\nbeta2 = 1.0\n", {"at least 0 and at most 0.9999999"});
+  expect_refused(kModel + "[optimizer]\neps = 0\n", {"at least 1e-30"});
   expect_refused(kModel + "[optimizer]\nlr = nan\n", {"optimizer.lr"});
   expect_refused(kModel + "[data]\nval_fraction = 1.5\n", {"below 1", "1.5"});
 }

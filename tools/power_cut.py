@@ -29,14 +29,15 @@ SLUICE = ROOT / "build" / "release" / "sluice"
 SHUTDOWN = 0x8004587D  # _IOR('X', 125, __u32), the same number for ext4 and XFS
 NO_LOG_FLUSH = 2  # what is in the journal's buffer is lost, as in a power cut
 
-CONFIG = """
-model = { family = "gpt2", layers = 2, width = 64, heads = 4, context = 32 }
-data = { train = ["text.txt"], seq_len = 32 }
-train = { steps = 60, global_batch = 4, dtype = "fp32" }
-limits = { device = "64MiB", host = "64MiB", threads = 1 }
-eval = { sequences = 1 }
-log = { digest = true, trace = "none" }
-checkpoint = { every = 5 }
+EVERY = 5
+CONFIG = f"""
+model = {{ family = "gpt2", layers = 2, width = 64, heads = 4, context = 32 }}
+data = {{ train = ["text.txt"], seq_len = 32 }}
+train = {{ steps = 60, global_batch = 4, dtype = "fp32" }}
+limits = {{ device = "64MiB", host = "64MiB", threads = 1 }}
+eval = {{ sequences = 1 }}
+log = {{ digest = true, trace = "none" }}
+checkpoint = {{ every = {EVERY} }}
 """
 
 
@@ -95,12 +96,17 @@ def check_checkpoint(work, run_dir, step):
         shutil.rmtree(alone)
 
 
-def check_no_gap(run_dir, told):
-    """Where a checkpoint is, the one before it is too, unless two newer ones replaced it: those
-    that were announced last are (check_checkpoint), and at most one is ahead of them."""
-    ahead = [path.name for path in run_dir.glob("checkpoints/step-*")
-             if path.name[5:].isdigit() and int(path.name[5:]) > max(told, default=0)]
-    assert len(ahead) <= 1, f"{ahead} are there, announced were {told}"
+def check_those_there(run_dir, told):
+    """Where a checkpoint is, the one before it is too, and so is each that was announced, unless
+    two newer ones replaced it, announced or not. Returns the steps."""
+    there = sorted(int(path.name[5:]) for path in run_dir.glob("checkpoints/step-*")
+                   if path.name[5:].isdigit())
+    if there:
+        assert there == list(range(there[0], there[-1] + 1, EVERY)), there
+    for step in told:
+        newer = sum(other > step for other in there)
+        assert step in there or newer >= 2, f"announced {told}, there are {there}"
+    return there
 
 
 def one_cut(disk, work, length, chance, expected):
@@ -118,17 +124,15 @@ def one_cut(disk, work, length, chance, expected):
     disk.unmount()
     disk.mount()
     try:
-        check_no_gap(run_dir, announced(talk))
-        kept = sorted(announced(talk))[-2:]
-        for step in kept:
+        there = check_those_there(run_dir, announced(talk))
+        for step in there:
             check_checkpoint(work, run_dir, step)
-        newest = max(kept, default=0)
         resumed = train(work, run_dir, "--resume")
         _, again = resumed.communicate()
         assert resumed.returncode == 0, again
         match = re.search(r"^resumed at step (\d+)", again, re.M)
         step = int(match[1]) if match else 0
-        assert step >= newest, f"announced {newest}, resumed at {step}: {again}"
+        assert step == max(there, default=0), f"there are {there}, resumed at {step}: {again}"
         assert digests(run_dir) == expected, "other digests"
         return len(announced(talk))
     finally:

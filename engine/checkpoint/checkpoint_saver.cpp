@@ -15,6 +15,12 @@
 #include "devices/storage/file_system.h"
 
 namespace sluice {
+namespace {
+
+// Steps behind a saved one that may be longer for it.
+constexpr std::int64_t kStepsTouched = 3;
+
+}  // namespace
 
 CheckpointSaver::CheckpointSaver(const Workload& workload, SaverOptions options)
     : workload_(workload),
@@ -98,10 +104,7 @@ void CheckpointSaver::end(std::int64_t) {
 
 void CheckpointSaver::wait_until_safe(std::int64_t step) {
   std::unique_lock lock(mutex_);
-  const auto safe = [&] { return abandoned_ || saves_.empty() || saves_.front().step >= step; };
-  if (safe()) return;
-  waiting_since_ = steady_seconds();
-  changed_.wait(lock, safe);
+  changed_.wait(lock, [&] { return abandoned_ || saves_.empty() || saves_.front().step >= step; });
 }
 
 void CheckpointSaver::abandon() noexcept {
@@ -153,8 +156,7 @@ void CheckpointSaver::commit(Save& save) {
   save.writer.reset();
   {
     const std::lock_guard lock(mutex_);
-    if (waiting_since_.count() >= 0) pause_ += steady_seconds() - waiting_since_;
-    waiting_since_ = Seconds{-1};
+    slowest_ = std::max(slowest_, saved.write_time);
     if (unwanted) due_ = true;
     if (!unwanted && saved.failure.empty()) newest_ = saved.step;
     saves_.pop_front();
@@ -188,9 +190,10 @@ SavedCheckpoint CheckpointSaver::write_rest(Save& save) const {
 }
 
 void CheckpointSaver::prune(SavedCheckpoint& saved) {
-  // No step waits for it: it takes the time that arithmetic leaves. Where it may not, it takes
-  // its share.
-  static_cast<void>(::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), 19));
+  // It takes the time that arithmetic leaves, but a share of what others want too: the next save
+  // waits for it.
+  constexpr int kNice = 10;
+  static_cast<void>(::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kNice));
   try {
     unsound_.erase(saved.step);  // written again
     saved.not_pruned = prune_checkpoints(options_.folder, options_.keep, saved.step, unsound_);
@@ -199,18 +202,38 @@ void CheckpointSaver::prune(SavedCheckpoint& saved) {
   }
 }
 
+// Its step's update may be deferred into the step behind, whose report then waits for its name;
+// what waits for that report is the next step, or what that one leaves to the third.
+bool CheckpointSaver::is_measured(const SavedCheckpoint& saved) const {
+  return completed_ >= saved.step + kStepsTouched;
+}
+
+// What a step took beyond the usual is the pause of the last save before it.
 void CheckpointSaver::completed(std::int64_t step, Seconds time) {
   const std::lock_guard lock(mutex_);
-  const double seconds = time.count();
-  // Saved from the update of its step on, which may be deferred into the next one; the step
-  // after that is longer where the report before it waited for the name.
-  if (written_ == 0 || step > written_ + 2) {
-    usual_seconds_ = usual_seconds_ == 0 ? seconds : 0.9 * usual_seconds_ + 0.1 * seconds;
-  } else if (usual_seconds_ > 0 && step >= written_ && step <= written_ + 1) {
-    const Seconds longer{std::max(0.0, seconds - usual_seconds_)};
-    pause_ += longer;
-    for (SavedCheckpoint& saved : finished_) saved.pause += longer;
+  completed_ = step;
+  shortest_ = std::min(time, shortest_.value_or(time));
+  const bool in_flight = finished_.empty() || finished_.back().step != written_;
+  Seconds* pause = nullptr;
+  if (in_flight && written_ > 0 && written_ < step && step <= written_ + kStepsTouched) {
+    pause = &pause_;
   }
+  for (SavedCheckpoint& saved : finished_) {
+    if (pause != &pause_ && saved.step < step && !(step > saved.step + kStepsTouched)) {
+      pause = &saved.pause;
+    }
+  }
+  if (pause != nullptr) {
+    // Where every step is touched, the shortest is the best that is known of a usual one.
+    *pause += time - usual_.value_or(*shortest_);
+  } else if (step != written_) {
+    usual_ = usual_ ? 0.9 * *usual_ + 0.1 * time : time;
+  }
+}
+
+Seconds CheckpointSaver::slowest() const {
+  const std::lock_guard lock(mutex_);
+  return slowest_;
 }
 
 void CheckpointSaver::save_at_rest(const RunState& run, StateAccess& state) {
@@ -229,19 +252,27 @@ void CheckpointSaver::wait() {
   changed_.wait(lock, [this] { return !committing_ && (abandoned_ || saves_.empty()); });
 }
 
-std::vector<SavedCheckpoint> CheckpointSaver::take_finished() {
+std::vector<SavedCheckpoint> CheckpointSaver::take_finished(bool all) {
   const std::lock_guard lock(mutex_);
-  std::vector<SavedCheckpoint> ended(std::make_move_iterator(finished_.begin()),
-                                     std::make_move_iterator(finished_.end()));
-  finished_.clear();  // what was reserved for those to come stays
-  for (SavedCheckpoint& saved : ended) save_less_often(saved);
+  std::vector<SavedCheckpoint> ended;
+  for (auto saved = finished_.begin(); saved != finished_.end();) {
+    if (!all && saved->failure.empty() && !is_measured(*saved)) {
+      ++saved;
+      continue;
+    }
+    saved->pause = std::max(saved->pause, Seconds{0});
+    save_less_often(*saved);
+    ended.push_back(std::move(*saved));
+    saved = finished_.erase(saved);  // what was reserved for those to come stays
+  }
   return ended;
 }
 
 // With the mutex held. Twice as rarely at most: one slow step is not yet a slow disk.
 void CheckpointSaver::save_less_often(SavedCheckpoint& saved) {
-  if (options_.most_cost <= 0 || usual_seconds_ <= 0) return;
-  const double fair = saved.pause.count() / (options_.most_cost * usual_seconds_);
+  if (options_.most_cost <= 0 || !shortest_) return;
+  const Seconds usual = usual_.value_or(*shortest_);
+  const double fair = saved.pause / (options_.most_cost * usual);
   if (fair <= static_cast<double>(options_.every)) return;
   options_.every = std::min(2 * options_.every, static_cast<std::int64_t>(std::ceil(fair)));
   saved.next_every = options_.every;

@@ -50,7 +50,7 @@ struct SavedCheckpoint {
   std::filesystem::path path;
   Bytes size;
   Seconds write_time{};         // from the first byte to the name
-  Seconds pause{};              // by which steps were longer meanwhile, and waited for the name
+  Seconds pause{};              // by which the steps that it touches were longer
   std::string failure;          // not empty: it is not there
   std::string not_pruned;       // not empty: why older ones were not removed
   std::int64_t next_every = 0;  // not 0: it held training up too long, and they are rarer now
@@ -81,6 +81,7 @@ class CheckpointSaver final : public StateSink {
   void logged(std::int64_t step, bool written);
   // How long a step took; for the pause.
   void completed(std::int64_t step, Seconds time);
+  Seconds slowest() const;  // write_time so far
 
   // Writes the state at rest, after a drain, as that of run.step; waits until it is there.
   // A failure is told by take_finished() like any other.
@@ -89,8 +90,8 @@ class CheckpointSaver final : public StateSink {
   // Until nothing is in flight.
   void wait();
 
-  // What ended since the last call.
-  std::vector<SavedCheckpoint> take_finished();
+  // What ended since the last call; not `all`: of which the pause is known, or that failed.
+  std::vector<SavedCheckpoint> take_finished(bool all = true);
 
   std::int64_t newest() const;  // step of the newest good one; 0: none
 
@@ -116,6 +117,7 @@ class CheckpointSaver final : public StateSink {
   void commit(Save& save);
   SavedCheckpoint write_rest(Save& save) const;
   void prune(SavedCheckpoint& saved);
+  bool is_measured(const SavedCheckpoint& saved) const;
   void save_less_often(SavedCheckpoint& saved);
 
   const Workload& workload_;
@@ -132,11 +134,15 @@ class CheckpointSaver final : public StateSink {
   std::int64_t logged_ = 0;
   bool logged_all_ = true;
   std::int64_t newest_;
-  std::int64_t written_ = 0;   // step that was written last, or is
-  double usual_seconds_ = 0;   // of a step that nothing is saved in
-  Seconds pause_{};            // of the one that is written
-  Seconds waiting_since_{-1};  // -1: no step waits for a name
   std::vector<SavedCheckpoint> finished_;
+  Seconds slowest_{};
+
+  // For the pause.
+  std::int64_t written_ = 0;         // step that was written last, or is
+  Seconds pause_{};                  // of that one, until it is finished
+  std::int64_t completed_ = 0;       // the last step
+  std::optional<Seconds> usual_;     // of a step that no save touches: a running mean
+  std::optional<Seconds> shortest_;  // of any
 
   Save* writing_ = nullptr;         // of the save lane
   std::set<std::int64_t> unsound_;  // of the committing thread

@@ -87,7 +87,6 @@ std::string Saves::write_checkpoint(const RunState& run, StepLog& log) {
     ended = saver_->take_finished();
   }
   log.checkpoints(ended);
-  for (const SavedCheckpoint& saved : ended) slowest_ = std::max(slowest_, saved.write_time);
   return saver_->newest() == run.step ? "" : ended.back().failure;
 }
 
@@ -130,7 +129,9 @@ Seconds Saves::time_at_end() const {
   const double share =
       static_cast<double>(plan.workload.parameters() * size_of(plan.workload.compute)) /
       static_cast<double>(std::max<std::int64_t>(1, plan.save.size.value));
-  return Seconds{std::max(forecast, slowest_.count()) * (1.5 + share)};
+  const double slowest = saver_ ? saver_->slowest().count() : 0;
+  // One may be in flight; the last one follows, and some may take longer than all before.
+  return Seconds{std::max(forecast, slowest) * (2.5 + share)};
 }
 
 }  // namespace sluice

@@ -56,7 +56,6 @@ class Saves {
 
   SavesParts parts_;
   std::optional<CheckpointSaver> saver_;
-  Seconds slowest_{};  // checkpoint so far
 };
 
 }  // namespace sluice

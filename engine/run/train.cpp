@@ -168,7 +168,8 @@ class Run {
                      .folder = folder_,
                      .log = log,
                      .stop = stop_,
-                     .saver = saves_.saver()},
+                     .saver = saves_.saver(),
+                     .time_to_end = [this] { return time_to_end(); }},
                     plan_.workload, last, start);
     const Resources resources = hardware_.resources();
     Executor training(
@@ -178,7 +179,8 @@ class Run {
          .rule = [&](std::int64_t step) { return update_rule(config_.optimizer, rate, step); },
          .sink = &saves_.saver()});
     Executor forward(plan_.workload, plan_.evaluation, plan_.evaluation_waits,
-                     planned_.model.layers, resources, {.serial = options_.serial});
+                     planned_.model.layers, resources,
+                     {.serial = options_.serial || !config_.place.overlap});
     std::optional<Validation> validation;
     if (data_.val.count > 1) {
       validation.emplace(config_, plan_.workload, data_.val, forward, stop_, start.validation);
@@ -196,7 +198,7 @@ class Run {
     if (start.step > 0) result.reason = validate(false);
     while (result.reason.empty()) {
       const std::int64_t every = config_.eval.every;
-      stop_.reserve(saves_.time_at_end() + Seconds{2 * plan_.forecast.step_seconds + 1});
+      stop_.reserve(time_to_end());
       trainer.run(training, every > 0 ? (trainer.done() / every + 1) * every : last);
       if (trainer.take_save()) saves_.on_request(trainer.run_state(), metrics, log);
       result.reason = trainer.reason();
@@ -210,6 +212,10 @@ class Run {
     if (validation && validation->state().step > 0) result.val_loss = validation->state().loss;
     finish(trainer.run_state(), log, result);
     return result;
+  }
+
+  Seconds time_to_end() const {
+    return saves_.time_at_end() + Seconds{2 * plan_.forecast.step_seconds + 1};
   }
 
   // What the plan said of each tier's arena, and up to which page it was really used.

@@ -99,7 +99,8 @@ void Trainer::completed(std::int64_t step, const Timeline& timeline) {
   parts_.log.completed(step, timeline);
   tell_saver_what_is_logged();
   if (timeline.step_seconds > 0) parts_.saver.completed(step, Seconds{timeline.step_seconds});
-  parts_.log.checkpoints(parts_.saver.take_finished());
+  parts_.log.checkpoints(parts_.saver.take_finished(/*all=*/false));
+  parts_.stop.reserve(parts_.time_to_end());
 }
 
 }  // namespace sluice

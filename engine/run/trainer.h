@@ -7,6 +7,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "engine/checkpoint/checkpoint_saver.h"
@@ -29,8 +30,9 @@ struct TrainerParts {
   const LearningRate& rate;
   RunDirectory& folder;  // of SAVE and STOP
   StepLog& log;
-  const StopRequest& stop;
+  StopRequest& stop;
   CheckpointSaver& saver;
+  std::function<Seconds()> time_to_end;  // that a run needs once it is asked to
 };
 
 // The numbers of AdamW for `step`, counted from 1.

@@ -18,7 +18,7 @@ SavedCheckpoint save(CheckpointSaver& saver, SmallState& state, std::int64_t ste
   return ended.front();
 }
 
-// Saves step 10 of a run whose steps take 10 ms, but that one 60; what is told of it.
+// Saves step 10 of a run whose steps take 10 ms, but the second behind it 60; what is told of it.
 SavedCheckpoint saved_slowly(CheckpointSaver& saver, SmallState& state) {
   for (std::int64_t step = 1; step < 10; ++step) saver.completed(step, Seconds{0.01});
   EXPECT_TRUE(saver.wants(10));
@@ -26,10 +26,14 @@ SavedCheckpoint saved_slowly(CheckpointSaver& saver, SmallState& state) {
   RunState run;
   run.step = 10;
   saver.reported(run);
-  saver.completed(10, Seconds{0.06});
+  saver.completed(10, Seconds{0.01});
   saver.logged(10, true);
   saver.wait();
-  const std::vector<SavedCheckpoint> ended = saver.take_finished();
+  saver.completed(11, Seconds{0.01});
+  saver.completed(12, Seconds{0.06});
+  EXPECT_TRUE(saver.take_finished(/*all=*/false).empty());
+  saver.completed(13, Seconds{0.01});
+  const std::vector<SavedCheckpoint> ended = saver.take_finished(/*all=*/false);
   EXPECT_EQ(ended.size(), 1U);
   EXPECT_EQ(ended.front().failure, "");
   EXPECT_NEAR(ended.front().pause.count(), 0.05, 1e-9);

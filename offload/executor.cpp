@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "devices/base/error.h"
+#include "devices/base/thread_priority.h"
 #include "offload/execute.h"
 #include "offload/iterations.h"
 #include "offload/lane_progress.h"
@@ -164,6 +165,7 @@ class Executor::Impl {
   }
 
   void run_lane(LaneState& state) {
+    if (state.lane == Lane::kSave) give_way();  // a step has time for it; it waits where it has not
     for (std::int64_t iteration = 0; iterations_.enter(iteration); ++iteration) {
       collected_.wait_for(iteration - 2);
       for (std::int64_t position = 0; position < state.size; ++position) {

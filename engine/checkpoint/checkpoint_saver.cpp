@@ -3,8 +3,6 @@
 #include "engine/checkpoint/checkpoint_saver.h"
 
 #include <fmt/format.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -12,6 +10,7 @@
 #include "devices/accelerator.h"
 #include "devices/base/error.h"
 #include "devices/base/format.h"
+#include "devices/base/thread_priority.h"
 #include "devices/storage/file_system.h"
 
 namespace sluice {
@@ -190,10 +189,7 @@ SavedCheckpoint CheckpointSaver::write_rest(Save& save) const {
 }
 
 void CheckpointSaver::prune(SavedCheckpoint& saved) {
-  // It takes the time that arithmetic leaves, but a share of what others want too: the next save
-  // waits for it.
-  constexpr int kNice = 10;
-  static_cast<void>(::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kNice));
+  give_way();
   try {
     unsound_.erase(saved.step);  // written again
     saved.not_pruned = prune_checkpoints(options_.folder, options_.keep, saved.step, unsound_);

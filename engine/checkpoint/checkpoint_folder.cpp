@@ -93,7 +93,8 @@ void remove_leftovers(const fs::path& folder) {
 }
 
 std::string prune_checkpoints(const fs::path& folder, std::int64_t keep, std::int64_t newest,
-                              std::set<std::int64_t>& unsound) {
+                              std::set<std::int64_t>& unsound,
+                              const std::function<void()>& between) {
   std::vector<FoundCheckpoint> counted = find_checkpoints(folder);
   std::erase_if(counted, [&](const FoundCheckpoint& checkpoint) {
     return checkpoint.step > newest || unsound.count(checkpoint.step) > 0;
@@ -107,7 +108,7 @@ std::string prune_checkpoints(const fs::path& folder, std::int64_t keep, std::in
       continue;
     }
     try {
-      if (checkpoint.step != newest) CheckpointReader(checkpoint.path).verify_on_drive();
+      if (checkpoint.step != newest) CheckpointReader(checkpoint.path).verify_on_drive(between);
       --left;
     } catch (const Error& error) {
       unsound.insert(checkpoint.step);

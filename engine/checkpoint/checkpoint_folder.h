@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <set>
 #include <string>
@@ -37,10 +38,11 @@ void remove_leftovers(const std::filesystem::path& folder);
 // has just been written; before an older one goes, all others that stay are read to their last
 // byte, each time: a drive damages what was sound. Steps behind `newest` and those in `unsound`
 // do not count and are not touched; what is found damaged joins them. Each vanishes at once: it
-// loses its name before its files.
+// loses its name before its files. `between` is called after each piece that was read.
 // Returns what is wrong with one that was found damaged, or nothing. Errors: kIo.
 std::string prune_checkpoints(const std::filesystem::path& folder, std::int64_t keep,
-                              std::int64_t newest, std::set<std::int64_t>& unsound);
+                              std::int64_t newest, std::set<std::int64_t>& unsound,
+                              const std::function<void()>& between = {});
 
 // Of a run directory's checkpoints/: the newest with a good manifest; for MODEL arguments.
 std::optional<std::filesystem::path> newest_checkpoint(const std::filesystem::path& folder);

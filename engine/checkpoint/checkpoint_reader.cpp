@@ -51,6 +51,7 @@ class CheckpointReader::Chunks {
         bytes_(bytes) {}
 
   void read_past_cache() { file_.read_past_cache(); }
+  void after_each_piece(const std::function<void()>& call) { after_piece_ = call; }
 
   void check(const ManifestTensor& tensor) {
     for (std::int64_t chunk = 0; chunk * kChunkElements < tensor.count(); ++chunk) {
@@ -91,6 +92,7 @@ class CheckpointReader::Chunks {
         broken("cannot be read");
       }
       add_to_checksums(salt, tensor.dtype, at, bytes, sums);
+      if (after_piece_) after_piece_();
     }
     if (sums.back() != tensor.checksums[static_cast<std::size_t>(chunk)]) {
       broken("not what was written, the checksum differs");
@@ -104,6 +106,7 @@ class CheckpointReader::Chunks {
   fs::path path_;
   InputFile file_;
   std::span<std::byte> bytes_;
+  std::function<void()> after_piece_;
   const ManifestTensor* tensor_ = nullptr;
   std::int64_t chunk_ = -1, end_ = 0;
 };
@@ -194,16 +197,18 @@ void CheckpointReader::load(const Workload& workload, StateAccess& state) const 
   }
 }
 
-void CheckpointReader::verify_on_drive() const {
-  for (const StatePart part : kSavedParts) check(part, /*past_cache=*/true);
+void CheckpointReader::verify_on_drive(const std::function<void()>& between) const {
+  for (const StatePart part : kSavedParts) check(part, /*past_cache=*/true, between);
 }
 
-void CheckpointReader::verify(StatePart part) const { check(part, /*past_cache=*/false); }
+void CheckpointReader::verify(StatePart part) const { check(part, /*past_cache=*/false, {}); }
 
-void CheckpointReader::check(StatePart part, bool past_cache) const {
+void CheckpointReader::check(StatePart part, bool past_cache,
+                             const std::function<void()>& between) const {
   alignas(64) std::array<std::byte, 256 << 10> piece;  // not of the heap: steps may go on
   Chunks chunks(*this, part, piece);
   if (past_cache) chunks.read_past_cache();
+  chunks.after_each_piece(between);
   for (const ManifestTensor& tensor : manifest_.tensors) {
     if (tensor.file == file_of(part)) chunks.check(tensor);
   }

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <vector>
 
 #include "engine/checkpoint/manifest.h"
@@ -33,13 +34,14 @@ class CheckpointReader {
   // Sums every chunk of one part. What load() does, without a model.
   void verify(StatePart part) const;
   // All parts, as the drive has them now. Uses 512 KiB of the stack.
-  void verify_on_drive() const;
+  // `between` is called after each piece that was read.
+  void verify_on_drive(const std::function<void()>& between = {}) const;
 
  private:
   class Chunks;
 
   void check_file(const ManifestFile& file) const;
-  void check(StatePart part, bool past_cache) const;
+  void check(StatePart part, bool past_cache, const std::function<void()>& between) const;
   const ManifestTensor& find(StatePart part, const TensorSpec& tensor) const;
 
   std::filesystem::path folder_;

@@ -61,7 +61,10 @@ CheckpointSaver::Save* CheckpointSaver::find(std::int64_t step) {
 // Waits for the one before it: one is in flight at most. Null: the run has failed.
 CheckpointSaver::Save* CheckpointSaver::take_turn(std::int64_t step) {
   std::unique_lock lock(mutex_);
+  ++waiting_;
+  changed_.notify_all();
   changed_.wait(lock, [&] { return abandoned_ || (!committing_ && saves_.front().step == step); });
+  --waiting_;
   if (abandoned_) return nullptr;
   written_ = step;
   pause_ = {};
@@ -188,11 +191,24 @@ SavedCheckpoint CheckpointSaver::write_rest(Save& save) const {
   return saved;
 }
 
+// Not while somebody waits.
+void CheckpointSaver::rest(Seconds most) {
+  std::unique_lock lock(mutex_);
+  changed_.wait_for(lock, most, [this] { return waiting_ > 0 || abandoned_; });
+}
+
 void CheckpointSaver::prune(SavedCheckpoint& saved) {
   give_way();
+  // Two thirds of the time the drive is the steps'.
+  Seconds since = steady_seconds();
+  const auto rest_between = [&] {
+    rest(2 * (steady_seconds() - since));
+    since = steady_seconds();
+  };
   try {
     unsound_.erase(saved.step);  // written again
-    saved.not_pruned = prune_checkpoints(options_.folder, options_.keep, saved.step, unsound_);
+    saved.not_pruned =
+        prune_checkpoints(options_.folder, options_.keep, saved.step, unsound_, rest_between);
   } catch (const std::exception& error) {
     saved.not_pruned = error.what();
   }
@@ -245,7 +261,10 @@ void CheckpointSaver::save_at_rest(const RunState& run, StateAccess& state) {
 
 void CheckpointSaver::wait() {
   std::unique_lock lock(mutex_);
+  ++waiting_;
+  changed_.notify_all();
   changed_.wait(lock, [this] { return !committing_ && (abandoned_ || saves_.empty()); });
+  --waiting_;
 }
 
 std::vector<SavedCheckpoint> CheckpointSaver::take_finished(bool all) {

@@ -117,6 +117,7 @@ class CheckpointSaver final : public StateSink {
   void commit(Save& save);
   SavedCheckpoint write_rest(Save& save) const;
   void prune(SavedCheckpoint& saved);
+  void rest(Seconds most);
   bool is_measured(const SavedCheckpoint& saved) const;
   void save_less_often(SavedCheckpoint& saved);
 
@@ -125,10 +126,11 @@ class CheckpointSaver final : public StateSink {
   CheckpointLayout layout_;
 
   mutable std::mutex mutex_;
-  std::condition_variable changed_;  // `saves_`, `committing_` or `abandoned_`
+  std::condition_variable changed_;  // what is waited for, down to `waiting_`
   std::deque<Save> saves_;           // by step; the first is the one in flight
   bool committing_ = false;          // the first, or removing what is older than the last
   bool abandoned_ = false;
+  int waiting_ = 0;                    // for the committing thread to be done
   bool due_ = false;                   // since steps were skipped
   std::int64_t skipped_in_a_row_ = 0;  // steps, up to the last that was reported
   std::int64_t logged_ = 0;

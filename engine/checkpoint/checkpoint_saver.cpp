@@ -224,6 +224,7 @@ bool CheckpointSaver::is_measured(const SavedCheckpoint& saved) const {
 void CheckpointSaver::completed(std::int64_t step, Seconds time) {
   const std::lock_guard lock(mutex_);
   completed_ = step;
+  if (time.count() <= 0) return;
   shortest_ = std::min(time, shortest_.value_or(time));
   const bool in_flight = finished_.empty() || finished_.back().step != written_;
   Seconds* pause = nullptr;
@@ -231,7 +232,7 @@ void CheckpointSaver::completed(std::int64_t step, Seconds time) {
     pause = &pause_;
   }
   for (SavedCheckpoint& saved : finished_) {
-    if (pause != &pause_ && saved.step < step && !(step > saved.step + kStepsTouched)) {
+    if (pause != &pause_ && saved.step < step && step <= saved.step + kStepsTouched) {
       pause = &saved.pause;
     }
   }

@@ -79,7 +79,7 @@ class CheckpointSaver final : public StateSink {
   // checkpoint waits for it, and without it is none: the lines of a run that goes on from it
   // have no gap.
   void logged(std::int64_t step, bool written);
-  // How long a step took; for the pause.
+  // How long a step took, or 0 where there was none before it; for the pause.
   void completed(std::int64_t step, Seconds time);
   Seconds slowest() const;  // write_time so far
 

@@ -98,7 +98,7 @@ void Trainer::digest(std::int64_t step, std::uint64_t value) {
 void Trainer::completed(std::int64_t step, const Timeline& timeline) {
   parts_.log.completed(step, timeline);
   tell_saver_what_is_logged();
-  if (timeline.step_seconds > 0) parts_.saver.completed(step, Seconds{timeline.step_seconds});
+  parts_.saver.completed(step, Seconds{timeline.step_seconds});
   parts_.log.checkpoints(parts_.saver.take_finished(/*all=*/false));
   parts_.stop.reserve(parts_.time_to_end());
 }

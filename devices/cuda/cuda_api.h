@@ -36,8 +36,8 @@ struct CudaApi {
 
   const char* (*error_name)(int status);
   const char* (*error_text)(int status);
-  // Forgets this thread's last error, so that the check after a kernel launch
-  // does not find one that was dealt with. A sticky error stays.
+  // Forgets this thread's last error, so that a library that looks for one
+  // behind its launches does not find what was dealt with. A sticky one stays.
   void (*forget_error)();
 
   // 12020 is 12.2; the driver's is 0 where there is none.

@@ -46,13 +46,12 @@ void run_on_cuda(Queue& queue, const AdamW& a) {
   for_type(a.gradient_dtype, [&]<typename G>(G) {
     for_type(a.moment_dtype, [&]<typename M>(M) {
       for_type(a.weight_dtype, [&]<typename W>(W) {
-        adamw_kernel<<<grid_for(a.count, kThreads), kThreads, 0, stream_of(queue)>>>(
-            a.count, step, a.norm, typed<G>(a.gradient), a.master, typed<M>(a.first_moment),
-            typed<M>(a.second_moment), typed<W>(a.weight));
+        launch(queue, "adamw", {grid_for(a.count, kThreads), kThreads}, adamw_kernel<G, M, W>,
+               a.count, step, a.norm, typed<G>(a.gradient), a.master, typed<M>(a.first_moment),
+               typed<M>(a.second_moment), typed<W>(a.weight));
       });
     });
   });
-  check_launch("adamw");
 }
 
 }  // namespace sluice

@@ -57,8 +57,7 @@ __device__ void absorb(const Attention& a, std::int64_t first_row, std::int64_t 
 template <typename Tile, typename T>
 __global__ void __launch_bounds__(kAttentionThreads)
     attention_kernel(Attention a, std::int64_t tiles) {
-  extern __shared__ float4 shared[];
-  auto* q = reinterpret_cast<float*>(shared);
+  float* q = shared_memory();
   float* kv = q + Tile::kOperand;
   float* weights = kv + Tile::kOperand;
 
@@ -108,16 +107,12 @@ __global__ void __launch_bounds__(kAttentionThreads)
 }
 
 template <typename Tile>
-void launch(Queue& queue, const Attention& a) {
+void launch_for(Queue& queue, const Attention& a) {
   const std::int64_t tiles = divide_up(a.length, Tile::kRows);
-  const auto blocks = static_cast<unsigned>(tiles * a.sequences * a.heads);
-  const cudaStream_t stream = stream_of(queue);
   for_type(a.dtype, [&]<typename T>(T) {
-    const auto kernel = attention_kernel<Tile, T>;
-    allow_shared(kernel, Tile::bytes(2));
-    kernel<<<blocks, kAttentionThreads, Tile::bytes(2), stream>>>(a, tiles);
+    launch_tiled(queue, "attention", {tiles * a.sequences * a.heads, Tile::bytes(2)},
+                 attention_kernel<Tile, T>, a, tiles);
   });
-  check_launch("attention");
 }
 
 }  // namespace
@@ -126,11 +121,11 @@ void run_on_cuda(Queue& queue, const Attention& a) {
   check_tiled(a);
   if (a.sequences * a.heads * a.length == 0) return;
   if (a.head_width <= 64) {
-    launch<TileShape<64, 64>>(queue, a);
+    launch_for<TileShape<64, 64>>(queue, a);
   } else if (a.head_width <= 128) {
-    launch<TileShape<128, 64>>(queue, a);
+    launch_for<TileShape<128, 64>>(queue, a);
   } else {
-    launch<TileShape<256, 32>>(queue, a);
+    launch_for<TileShape<256, 32>>(queue, a);
   }
 }
 

@@ -82,8 +82,8 @@ struct Shared {
 };
 
 template <typename Tile>
-__device__ Shared<Tile> split(float4* memory) {
-  auto* at = reinterpret_cast<float*>(memory);
+__device__ Shared<Tile> split() {
+  float* at = shared_memory();
   return {at, at + Tile::kOperand, at + 2 * Tile::kOperand, at + 3 * Tile::kOperand,
           at + 4 * Tile::kOperand};
 }
@@ -100,8 +100,7 @@ __device__ void store_unscaled(const Sums<Tile>& sums, auto to, std::int64_t fir
 template <typename Tile, typename T>
 __global__ void __launch_bounds__(kAttentionThreads)
     query_gradient_kernel(AttentionBackward b, std::int64_t tiles) {
-  extern __shared__ float4 memory[];
-  const Shared<Tile> s = split<Tile>(memory);
+  const Shared<Tile> s = split<Tile>();
   const Attention& a = b.forward;
   const std::int64_t head = blockIdx.x % (a.sequences * a.heads);
   const std::int64_t sequence = head / a.heads;
@@ -138,8 +137,7 @@ __global__ void __launch_bounds__(kAttentionThreads)
 // The group's query heads in order, and their tiles of queries from the diagonal down.
 template <typename Tile, typename T>
 __global__ void __launch_bounds__(kAttentionThreads) key_gradient_kernel(AttentionBackward b) {
-  extern __shared__ float4 memory[];
-  const Shared<Tile> s = split<Tile>(memory);
+  const Shared<Tile> s = split<Tile>();
   const Attention& a = b.forward;
   const std::int64_t unit = blockIdx.x % (a.sequences * a.kv_heads);
   const std::int64_t sequence = unit / a.kv_heads;
@@ -183,27 +181,18 @@ __global__ void __launch_bounds__(kAttentionThreads) key_gradient_kernel(Attenti
 }
 
 template <typename Tile, typename T>
-void launch(Queue& queue, const AttentionBackward& b) {
+void launch_for(Queue& queue, const AttentionBackward& b) {
   const Attention& a = b.forward;
   const std::int64_t tiles = divide_up(a.length, Tile::kRows);
   const std::int64_t rows = a.sequences * a.heads * a.length;
   const int bytes = Tile::bytes(4);
-  const cudaStream_t stream = stream_of(queue);
-  delta_kernel<T>
-      <<<grid_for(rows, kAttentionThreads / 32), kAttentionThreads, 0, stream>>>(b, rows);
-  check_launch("delta of attention_backward");
+  launch(queue, "delta of attention_backward",
+         {grid_for(rows, kAttentionThreads / 32), kAttentionThreads}, delta_kernel<T>, b, rows);
 
-  const auto for_queries = query_gradient_kernel<Tile, T>;
-  allow_shared(for_queries, bytes);
-  for_queries<<<static_cast<unsigned>(tiles * a.sequences * a.heads), kAttentionThreads, bytes,
-                stream>>>(b, tiles);
-  check_launch("dq of attention_backward");
-
-  const auto for_keys = key_gradient_kernel<Tile, T>;
-  allow_shared(for_keys, bytes);
-  for_keys<<<static_cast<unsigned>(tiles * a.sequences * a.kv_heads), kAttentionThreads, bytes,
-             stream>>>(b);
-  check_launch("dk and dv of attention_backward");
+  launch_tiled(queue, "dq of attention_backward", {tiles * a.sequences * a.heads, bytes},
+               query_gradient_kernel<Tile, T>, b, tiles);
+  launch_tiled(queue, "dk and dv of attention_backward", {tiles * a.sequences * a.kv_heads, bytes},
+               key_gradient_kernel<Tile, T>, b);
 }
 
 }  // namespace
@@ -214,11 +203,11 @@ void run_on_cuda(Queue& queue, const AttentionBackward& b) {
   if (a.sequences * a.heads * a.length == 0) return;
   for_type(a.dtype, [&]<typename T>(T) {
     if (a.head_width <= 64) {
-      launch<TileShape<64, 64>, T>(queue, b);
+      launch_for<TileShape<64, 64>, T>(queue, b);
     } else if (a.head_width <= 128) {
-      launch<TileShape<128, 32>, T>(queue, b);
+      launch_for<TileShape<128, 32>, T>(queue, b);
     } else {
-      launch<TileShape<256, 16>, T>(queue, b);
+      launch_for<TileShape<256, 16>, T>(queue, b);
     }
   });
 }

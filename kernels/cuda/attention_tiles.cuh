@@ -209,12 +209,24 @@ __device__ void store_sums(const Sums<Tile>& sums, const float (&factor)[Tile::k
   }
 }
 
-// Lets `kernel` have `bytes` of shared memory, which is above what it has unasked, on the
-// current device.
-template <typename Kernel>
-void allow_shared(Kernel* kernel, int bytes) {
-  check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
+// What a block is lent at its launch, for tiles.
+extern __shared__ float4 lent_memory[];
+__device__ inline float* shared_memory() { return reinterpret_cast<float*>(lent_memory); }
+
+// Blocks of kAttentionThreads, and the shared memory of each, which is above what a kernel has
+// unasked.
+struct TileGrid {
+  std::int64_t blocks;
+  int shared;
+};
+
+template <typename... Parameters, typename... Arguments>
+void launch_tiled(Queue& queue, const char* name, const TileGrid& grid,
+                  void (*kernel)(Parameters...), const Arguments&... arguments) {
+  static_cast<void>(stream_of(queue));  // the device that it is allowed on
+  check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, grid.shared),
              "give attention its shared memory");
+  launch(queue, name, {grid.blocks, kAttentionThreads, grid.shared}, kernel, arguments...);
 }
 
 inline void check_tiled(const Attention& a) {

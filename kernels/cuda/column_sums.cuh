@@ -57,9 +57,9 @@ template <typename Term>
 void sum_columns(Queue& queue, const ColumnSums& a, Term term) {
   if (a.n == 0) return;
   const std::int64_t chunks = a.rows == 0 ? 1 : divide_up(a.rows, a.chunk);
-  column_sums_kernel<<<grid_for(divide_up(a.n, kSumColumns) * chunks), kSumColumns * kSumRows, 0,
-                       stream_of(queue)>>>(a, chunks, term);
-  check_launch("sum of columns");
+  launch(queue, "sum of columns",
+         {grid_for(divide_up(a.n, kSumColumns) * chunks), kSumColumns * kSumRows},
+         column_sums_kernel<Term>, a, chunks, term);
 }
 
 }  // namespace sluice

@@ -56,9 +56,8 @@ __global__ void __launch_bounds__(kThreads) cross_entropy_kernel(CrossEntropy a)
 void run_on_cuda(Queue& queue, const CrossEntropy& a) {
   if (a.rows == 0) return;
   for_type(a.dtype, [&]<typename T>(T) {
-    cross_entropy_kernel<T><<<grid_for(a.rows), kThreads, 0, stream_of(queue)>>>(a);
+    launch(queue, "cross_entropy", {grid_for(a.rows), kThreads}, cross_entropy_kernel<T>, a);
   });
-  check_launch("cross_entropy");
 }
 
 }  // namespace sluice

@@ -62,14 +62,14 @@ __global__ void swiglu_backward_kernel(std::int64_t packs, std::int64_t width, c
   }
 }
 
-// Calls launch(width of a pack, packs per row) for rows of `width` elements: whole packs or
+// Calls call(width of a pack, packs per row) for rows of `width` elements: whole packs or
 // single elements.
-template <typename Launch>
-void for_row_packs(std::int64_t width, bool aligned, const Launch& launch) {
+template <typename Call>
+void for_row_packs(std::int64_t width, bool aligned, const Call& call) {
   if (aligned && width % kPackWidth == 0) {
-    launch(std::integral_constant<int, kPackWidth>{}, width / kPackWidth);
+    call(std::integral_constant<int, kPackWidth>{}, width / kPackWidth);
   } else {
-    launch(std::integral_constant<int, 1>{}, width);
+    call(std::integral_constant<int, 1>{}, width);
   }
 }
 
@@ -101,11 +101,10 @@ void run_on_cuda(Queue& queue, const SwiGlu& a) {
       a.width, is_aligned(a.gate_up) && is_aligned(a.y), [&](auto pack, std::int64_t width) {
         const std::int64_t packs = a.rows * width;
         for_type(a.dtype, [&]<typename T>(T) {
-          swiglu_kernel<pack()><<<grid_for(packs, kMapThreads), kMapThreads, 0, stream_of(queue)>>>(
-              packs, width, typed<T>(a.gate_up), typed<T>(a.y));
+          launch(queue, "swiglu", {grid_for(packs, kMapThreads), kMapThreads},
+                 swiglu_kernel<pack(), T>, packs, width, typed<T>(a.gate_up), typed<T>(a.y));
         });
       });
-  check_launch("swiglu");
 }
 
 void run_on_cuda(Queue& queue, const SwiGluBackward& a) {
@@ -114,13 +113,11 @@ void run_on_cuda(Queue& queue, const SwiGluBackward& a) {
                 [&](auto pack, std::int64_t width) {
                   const std::int64_t packs = a.rows * width;
                   for_type(a.dtype, [&]<typename T>(T) {
-                    swiglu_backward_kernel<pack()>
-                        <<<grid_for(packs, kMapThreads), kMapThreads, 0, stream_of(queue)>>>(
-                            packs, width, typed<T>(a.gate_up), typed<T>(a.dy),
-                            typed<T>(a.dgate_up));
+                    launch(queue, "swiglu_backward", {grid_for(packs, kMapThreads), kMapThreads},
+                           swiglu_backward_kernel<pack(), T>, packs, width, typed<T>(a.gate_up),
+                           typed<T>(a.dy), typed<T>(a.dgate_up));
                   });
                 });
-  check_launch("swiglu_backward");
 }
 
 void run_on_cuda(Queue& queue, const Add& a) {

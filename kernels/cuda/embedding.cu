@@ -110,9 +110,8 @@ void clear(Queue& queue, float* gradient, std::int64_t elements) {
 void run_on_cuda(Queue& queue, const Embedding& a) {
   if (a.tokens == 0) return;
   for_type(a.dtype, [&]<typename T>(T) {
-    embedding_kernel<T><<<grid_for(a.tokens), kThreads, 0, stream_of(queue)>>>(a);
+    launch(queue, "embedding", {grid_for(a.tokens), kThreads}, embedding_kernel<T>, a);
   });
-  check_launch("embedding");
 }
 
 void run_on_cuda(Queue& queue, const EmbeddingBackward& a) {
@@ -124,13 +123,12 @@ void run_on_cuda(Queue& queue, const EmbeddingBackward& a) {
   const std::int64_t slabs = divide_up(a.width, kSlab);
   const std::int64_t positions = std::min(a.length, a.tokens);
   for_type(a.dtype, [&]<typename T>(T) {
-    token_gradient_kernel<T>
-        <<<grid_for(a.tokens * slabs), kThreads, 0, stream_of(queue)>>>(a, slabs);
-    check_launch("embedding_backward of tokens");
+    launch(queue, "embedding_backward of tokens", {grid_for(a.tokens * slabs), kThreads},
+           token_gradient_kernel<T>, a, slabs);
     if (a.position_gradient == nullptr) return;
-    position_gradient_kernel<T>
-        <<<grid_for(positions * a.width, kThreads), kThreads, 0, stream_of(queue)>>>(a, positions);
-    check_launch("embedding_backward of positions");
+    launch(queue, "embedding_backward of positions",
+           {grid_for(positions * a.width, kThreads), kThreads}, position_gradient_kernel<T>, a,
+           positions);
   });
 }
 

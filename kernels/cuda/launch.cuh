@@ -34,17 +34,32 @@ inline void check_cuda(cudaError_t status, std::string_view doing) {
   check_cuda(cuda_api(), status, doing);
 }
 
-// Behind each <<<>>>: what was wrong with the launch, if anything.
-inline void check_launch(const char* kernel) {
-  const cudaError_t status = cudaGetLastError();
-  if (status != cudaSuccess) check_cuda(status, std::string("start the kernel ") + kernel);
+// What a kernel is started with: `blocks` > 0 of `threads` each, and bytes of memory that a block
+// shares beside what the kernel declares.
+struct Grid {
+  std::int64_t blocks;
+  int threads;
+  int shared = 0;
+};
+
+// Starts `kernel`, called `name` in messages, on the queue's stream.
+template <typename... Parameters, typename... Arguments>
+void launch(Queue& queue, const char* name, const Grid& grid, void (*kernel)(Parameters...),
+            const Arguments&... arguments) {
+  cudaLaunchConfig_t config{};
+  config.gridDim = static_cast<unsigned>(grid.blocks);
+  config.blockDim = static_cast<unsigned>(grid.threads);
+  config.dynamicSmemBytes = static_cast<std::size_t>(grid.shared);
+  config.stream = stream_of(queue);
+  const cudaError_t status = cudaLaunchKernelEx(&config, kernel, arguments...);
+  if (status != cudaSuccess) check_cuda(status, std::string("start the kernel ") + name);
 }
 
 // Blocks for `units` of work that the kernel walks over in grid strides. Requires units > 0:
 // a launch of an empty grid is an error.
-inline unsigned grid_for(std::int64_t units, std::int64_t per_block = 1) {
+inline std::int64_t grid_for(std::int64_t units, std::int64_t per_block = 1) {
   constexpr std::int64_t kMost = 8192;  // some waves on the largest GPU
-  return static_cast<unsigned>(std::min(divide_up(units, per_block), kMost));
+  return std::min(divide_up(units, per_block), kMost);
 }
 
 // This thread's place in the grid, and how many threads the grid has.

@@ -84,13 +84,12 @@ __global__ void __launch_bounds__(kThreads) tiled_kernel(Matmul a, std::int64_t 
 
 void tiled_multiply(Queue& queue, const Matmul& a) {
   const std::int64_t across = divide_up(a.n, kTile);
-  const auto blocks = static_cast<unsigned>(across * divide_up(a.m, kTile));
+  const std::int64_t blocks = across * divide_up(a.m, kTile);
   for_type(a.dtype, [&]<typename T>(T) {
     for_type(a.output, [&]<typename Output>(Output) {
-      tiled_kernel<T, Output><<<blocks, kThreads, 0, stream_of(queue)>>>(a, across);
+      launch(queue, "matmul", {blocks, kThreads}, tiled_kernel<T, Output>, a, across);
     });
   });
-  check_launch("matmul");
 }
 
 }  // namespace

@@ -127,9 +127,8 @@ void parameter_gradient(Queue& queue, const NormBackward& a, Term term, float* s
 void run_on_cuda(Queue& queue, const Norm& a) {
   if (a.rows == 0) return;
   for_type(a.dtype, [&]<typename T>(T) {
-    norm_kernel<T><<<grid_for(a.rows), kThreads, 0, stream_of(queue)>>>(a);
+    launch(queue, "norm", {grid_for(a.rows), kThreads}, norm_kernel<T>, a);
   });
-  check_launch("norm");
 }
 
 void run_on_cuda(Queue& queue, const NormBackward& a) {
@@ -140,8 +139,7 @@ void run_on_cuda(Queue& queue, const NormBackward& a) {
       parameter_gradient(queue, a, ShiftTerm<T>{a}, a.scratch + half, a.shift_gradient);
     }
     if (a.rows == 0) return;
-    norm_backward_kernel<T><<<grid_for(a.rows), kThreads, 0, stream_of(queue)>>>(a);
-    check_launch("norm_backward");
+    launch(queue, "norm_backward", {grid_for(a.rows), kThreads}, norm_backward_kernel<T>, a);
   });
 }
 

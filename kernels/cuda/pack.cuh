@@ -59,14 +59,14 @@ __global__ void map2_kernel(std::int64_t packs, const T* a, const T* b, T* y, Fo
   }
 }
 
-// Calls launch(width, first, packs) for the packs of [0, count), then for what is left: `width`
+// Calls call(width, first, packs) for the packs of [0, count), then for what is left: `width`
 // is std::integral_constant, `first` an element.
-template <typename Launch>
-void for_packs(std::int64_t count, bool aligned, const Launch& launch) {
+template <typename Call>
+void for_packs(std::int64_t count, bool aligned, const Call& call) {
   const std::int64_t packs = aligned ? count / kPackWidth : 0;
   const std::int64_t rest = count - packs * kPackWidth;
-  if (packs > 0) launch(std::integral_constant<int, kPackWidth>{}, std::int64_t{0}, packs);
-  if (rest > 0) launch(std::integral_constant<int, 1>{}, packs * kPackWidth, rest);
+  if (packs > 0) call(std::integral_constant<int, kPackWidth>{}, std::int64_t{0}, packs);
+  if (rest > 0) call(std::integral_constant<int, 1>{}, packs * kPackWidth, rest);
 }
 
 inline constexpr int kMapThreads = 256;
@@ -75,10 +75,8 @@ template <typename Formula, typename From, typename To>
 void map(Queue& queue, std::int64_t count, const From* x, To* y, Formula formula) {
   for_packs(count, is_aligned(x) && is_aligned(y),
             [&](auto width, std::int64_t first, std::int64_t packs) {
-              map_kernel<width()>
-                  <<<grid_for(packs, kMapThreads), kMapThreads, 0, stream_of(queue)>>>(
-                      packs, x + first, y + first, formula);
-              check_launch("map");
+              launch(queue, "map", {grid_for(packs, kMapThreads), kMapThreads},
+                     map_kernel<width(), Formula, From, To>, packs, x + first, y + first, formula);
             });
 }
 
@@ -86,10 +84,9 @@ template <typename Formula, typename T>
 void map2(Queue& queue, std::int64_t count, const T* a, const T* b, T* y, Formula formula) {
   for_packs(count, is_aligned(a) && is_aligned(b) && is_aligned(y),
             [&](auto width, std::int64_t first, std::int64_t packs) {
-              map2_kernel<width()>
-                  <<<grid_for(packs, kMapThreads), kMapThreads, 0, stream_of(queue)>>>(
-                      packs, a + first, b + first, y + first, formula);
-              check_launch("map2");
+              launch(queue, "map2", {grid_for(packs, kMapThreads), kMapThreads},
+                     map2_kernel<width(), Formula, T>, packs, a + first, b + first, y + first,
+                     formula);
             });
 }
 

@@ -45,7 +45,7 @@ __global__ void squared_norm_kernel(SquaredNorm a, std::int64_t chunks) {
   // All threads of a warp go round equally often: they meet in the shuffles.
   for (std::int64_t base = grid_thread() / 32 * 2; base < chunks; base += step) {
     const std::int64_t chunk = base + threadIdx.x % 32 / kLanes;
-    const std::int64_t end = min(a.count, (chunk + 1) * kNormChunk);
+    const std::int64_t end = std::min(a.count, (chunk + 1) * kNormChunk);
     double sum = 0;
 #pragma unroll 8
     for (std::int64_t i = chunk * kNormChunk + lane; i < end; i += kLanes) {
@@ -67,7 +67,7 @@ __global__ void __launch_bounds__(kThreads) finish_norm_kernel(FinishNorm a) {
     __syncthreads();  // the window before is used up
     window[threadIdx.x] = i < a.count ? a.partials[i] : 0.0;
     __syncthreads();
-    const std::int64_t filled = min(std::int64_t{kThreads}, a.count - first);
+    const std::int64_t filled = std::min(std::int64_t{kThreads}, a.count - first);
     for (std::int64_t j = 0; threadIdx.x == 0 && j < filled; ++j) {
       total += window[j];
       if (!std::isfinite(window[j])) bad_partial = static_cast<std::int32_t>(first + j + 1);
@@ -106,31 +106,27 @@ void run_on_cuda(Queue& queue, const ColumnSum& a) {
 }
 
 void run_on_cuda(Queue& queue, const Sum& a) {
-  sum_kernel<<<1, kSumThreads, 0, stream_of(queue)>>>(a);
-  check_launch("sum");
+  launch(queue, "sum", {1, kSumThreads}, sum_kernel, a);
 }
 
 void run_on_cuda(Queue& queue, const SquaredNorm& a) {
   const std::int64_t chunks = norm_chunks(a.count);
   if (chunks == 0) return;
   for_type(a.dtype, [&]<typename T>(T) {
-    squared_norm_kernel<T>
-        <<<grid_for(chunks, kThreads / 16), kThreads, 0, stream_of(queue)>>>(a, chunks);
+    launch(queue, "squared_norm", {grid_for(chunks, kThreads / 16), kThreads},
+           squared_norm_kernel<T>, a, chunks);
   });
-  check_launch("squared_norm");
 }
 
 void run_on_cuda(Queue& queue, const FinishNorm& a) {
-  finish_norm_kernel<<<1, kThreads, 0, stream_of(queue)>>>(a);
-  check_launch("finish_norm");
+  launch(queue, "finish_norm", {1, kThreads}, finish_norm_kernel, a);
 }
 
 void run_on_cuda(Queue& queue, const Digest& a) {
   if (a.count == 0) return;
   for_type(a.dtype, [&]<typename T>(T) {
-    digest_kernel<T><<<grid_for(a.count, kThreads), kThreads, 0, stream_of(queue)>>>(a);
+    launch(queue, "digest", {grid_for(a.count, kThreads), kThreads}, digest_kernel<T>, a);
   });
-  check_launch("digest");
 }
 
 }  // namespace sluice

@@ -54,9 +54,8 @@ void run_on_cuda(Queue& queue, const Rope& a) {
   SLUICE_CHECK(a.length >= 1);
   const std::int64_t positions = std::min(a.length, a.tokens);
   for_type(a.dtype, [&]<typename T>(T) {
-    rope_kernel<T><<<grid_for(positions), kThreads, 0, stream_of(queue)>>>(a, positions);
+    launch(queue, "rope", {grid_for(positions), kThreads}, rope_kernel<T>, a, positions);
   });
-  check_launch("rope");
 }
 
 }  // namespace sluice

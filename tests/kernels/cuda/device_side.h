@@ -37,6 +37,8 @@ class DeviceSide {
   }
 
   Queue& queue() { return *queue_; }
+  // By tests/emulator: right, and slow.
+  bool is_emulated() const { return accelerator_->description().starts_with("emulated"); }
   void clear() { used_ = 0; }
 
   // `size` bytes at an address that is `shift` off a multiple of 64.

@@ -50,11 +50,13 @@ class CudaMatmul : public CudaParity {
 };
 
 TEST_F(CudaMatmul, AgreesWithTheHostInEveryFormAndType) {
-  for (const std::vector<MatmulCase>& cases : {matmul_edge_cases(), matmul_training_cases()}) {
-    for (const MatmulCase& shape : cases) {
-      for (const DType dtype : kBothTypes) {
-        for (const DType output : kBothTypes) check(shape, dtype, output);
-      }
+  std::vector<MatmulCase> shapes = matmul_edge_cases();
+  if (!device_->is_emulated()) {
+    for (const MatmulCase& shape : matmul_training_cases()) shapes.push_back(shape);
+  }
+  for (const MatmulCase& shape : shapes) {
+    for (const DType dtype : kBothTypes) {
+      for (const DType output : kBothTypes) check(shape, dtype, output);
     }
   }
 }
@@ -193,8 +195,9 @@ class CudaNorm : public CudaParity {
 };
 
 TEST_F(CudaNorm, AgreesForwardAndBackward) {
-  for (const auto& [rows, n] :
-       {std::pair{0, 5}, {1, 1}, {3, 17}, {49, 72}, {130, 768}, {1025, 300}}) {
+  std::vector<std::pair<int, int>> shapes = {{0, 5}, {1, 1}, {3, 17}, {49, 72}, {130, 68}};
+  if (!device_->is_emulated()) shapes.insert(shapes.end(), {{130, 768}, {1025, 300}});
+  for (const auto& [rows, n] : shapes) {
     for (const DType dtype : kBothTypes) {
       for (const bool layer_norm : {true, false}) {
         SCOPED_TRACE(testing::Message() << rows << " x " << n << ' ' << name_of(dtype));
@@ -262,7 +265,9 @@ void CudaAttention::check(const AttentionShape& shape, DType dtype) {
 
 TEST_F(CudaAttention, AgreesForwardAndBackward) {
   std::vector<AttentionShape> shapes = attention_edge_cases();
-  for (const AttentionShape& shape : attention_training_cases()) shapes.push_back(shape);
+  if (!device_->is_emulated()) {
+    for (const AttentionShape& shape : attention_training_cases()) shapes.push_back(shape);
+  }
   // Heads of the two wide tile shapes.
   shapes.insert(shapes.end(), {{1, 130, 4, 2, 128}, {2, 70, 2, 1, 100}, {1, 100, 2, 2, 256}});
   for (const AttentionShape& shape : shapes) {

@@ -80,7 +80,7 @@ class Checks:
     # --- The checks, in order. ---
 
     def parity(self):
-        return {"kernel_tests": at_least(self.tests("sluice_kernels_tests", "Cuda*"), 17),
+        return {"kernel_tests": at_least(self.tests("sluice_kernels_tests", "Cuda*"), 18),
                 "device_tests": at_least(self.tests("sluice_devices_tests", "Gpu.*"), 6)}
 
     def sanitizer(self):

@@ -45,11 +45,11 @@ __global__ void __launch_bounds__(kSumColumns* kSumRows)
       if (y < half) sums[y][x] += sums[y + half][x];
       __syncthreads();
     }
+    // Who reads these sums here is who writes them next.
     if (y == 0 && column < a.n) {
       float& to = a.to[unit / across * a.n + column];
       to = a.accumulate ? to + sums[0][x] : sums[0][x];
     }
-    __syncthreads();  // before the next unit's sums
   }
 }
 

@@ -156,12 +156,13 @@ void run_on_host(Workers& workers, const NormBackward& a) {
     HWY_DYNAMIC_DISPATCH(norm_backward)(a, begin, end, a.scratch + begin / chunk * 2 * a.n);
   });
   const std::int64_t chunks = divide_up(a.rows, chunk);
+  const float* const of_shift = chunks == 0 ? a.scratch : a.scratch + a.n;  // no rows, no scratch
   for_chunks(workers, a.n, 1024, [&](std::int64_t begin, std::int64_t end) {
     HWY_DYNAMIC_DISPATCH(sum_partials)
     (a.scratch, chunks, a.n, begin, end, a.accumulate, a.scale_gradient);
     if (a.shift_gradient != nullptr) {
       HWY_DYNAMIC_DISPATCH(sum_partials)
-      (a.scratch + a.n, chunks, a.n, begin, end, a.accumulate, a.shift_gradient);
+      (of_shift, chunks, a.n, begin, end, a.accumulate, a.shift_gradient);
     }
   });
 }

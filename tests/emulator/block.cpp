@@ -27,7 +27,6 @@ struct Meeting {
 class Block {
  public:
   bool run(int threads, bool backwards, unsigned* thread, const std::function<void()>& kernel);
-  void meet(State at, Meeting& meeting);
   bool vote(bool yes);
   const std::uint64_t* exchange(std::uint64_t value);
   [[noreturn]] void trap();
@@ -38,18 +37,20 @@ class Block {
     std::unique_ptr<Fiber> owned;
     Fiber* fiber = nullptr;
     State state = State::kDone;
-    unsigned meetings[2] = {};  // it went to, of its warp and of its block
-    unsigned exchanges = 0;
+    unsigned barriers = 0, exchanges = 0;  // it came to
   };
   struct Warp {
     Meeting meeting;
     std::uint64_t slots[2][kWarp] = {};
+    int running = 0;  // lanes that have not ended
+    int waiting = 0;  // of them for the others
   };
 
   void prepare(int threads);
-  bool resume_ready(bool backwards);
+  bool resume_ready();
   bool let_go();
-  bool let_go(int first, int last, State from);
+  void go_on(Fiber& from);
+  void go(Fiber& from, int thread);
 
   static constexpr std::size_t kStack = std::size_t{128} << 10;
   // At all distances from a multiple of a page: else the frames of all threads would share a few
@@ -67,6 +68,7 @@ class Block {
   unsigned* index_ = nullptr;
   int count_ = 0;
   int current_ = 0;
+  bool backwards_ = false;
   bool votes_ = false, outcome_ = false;  // whether any of the block's voted: now, the last time
   bool trapped_ = false;
 };
@@ -81,6 +83,9 @@ EMULATOR_UNSEEN void Block::prepare(int threads) {
   count_ = threads;
   votes_ = trapped_ = false;
   for (int t = 0; t < threads; ++t) {
+    Warp& warp = warps_[t / kWarp];
+    if (t % kWarp == 0) warp.running = warp.waiting = 0;
+    ++warp.running;
     Thread& thread = threads_[t];
     if (thread.fiber == nullptr) {
       std::byte* const stack = stacks_.get() + static_cast<std::size_t>(t) * kStride;
@@ -88,7 +93,7 @@ EMULATOR_UNSEEN void Block::prepare(int threads) {
       thread.fiber = thread.owned.get();
     }
     thread.state = State::kReady;
-    thread.meetings[0] = thread.meetings[1] = thread.exchanges = 0;
+    thread.barriers = thread.exchanges = 0;
   }
 }
 
@@ -97,85 +102,87 @@ EMULATOR_UNSEEN bool Block::run(int threads, bool backwards, unsigned* thread,
   prepare(threads);
   kernel_ = &kernel;
   index_ = thread;
+  backwards_ = backwards;
   release(&start_);
-  while (true) {
-    const bool ran = resume_ready(backwards);
-    const bool freed = let_go();
-    if (ran || freed) continue;
-    bool done = true;
-    for (int t = 0; t < count_; ++t) done = done && threads_[t].state == State::kDone;
-    if (done) break;
-    fail("threads wait for others that are elsewhere or have ended");
+  while (resume_ready() || let_go()) continue;
+  for (int t = 0; t < count_; ++t) {
+    if (threads_[t].state != State::kDone) fail("threads wait for others that are elsewhere");
   }
   acquire(&end_);
   return !trapped_;
 }
 
-EMULATOR_UNSEEN bool Block::resume_ready(bool backwards) {
+EMULATOR_UNSEEN bool Block::resume_ready() {
   bool ran = false;
   for (int i = 0; i < count_; ++i) {
-    const int t = backwards ? count_ - 1 - i : i;
+    const int t = backwards_ ? count_ - 1 - i : i;
     if (threads_[t].state != State::kReady) continue;
-    current_ = t;
-    *index_ = static_cast<unsigned>(t);
-    host_.switch_to(*threads_[t].fiber);
+    go(host_, t);
     ran = true;
   }
   return ran;
 }
 
-// Frees the warps and the block whose threads have all come.
+// Lets the block go if all of its threads that have not ended wait for each other.
 EMULATOR_UNSEEN bool Block::let_go() {
-  bool freed = false;
-  for (int first = 0; first < count_; first += kWarp) {
-    if (let_go(first, first + kWarp < count_ ? first + kWarp : count_, State::kAtWarp)) {
-      freed = true;
-    }
+  bool any = false;
+  for (int t = 0; t < count_; ++t) {
+    if (threads_[t].state == State::kAtWarp) return false;
+    any = any || threads_[t].state == State::kAtBlock;
   }
-  if (!let_go(0, count_, State::kAtBlock)) return freed;
+  for (int t = 0; t < count_; ++t) {
+    if (threads_[t].state == State::kAtBlock) threads_[t].state = State::kReady;
+  }
   outcome_ = votes_;
   votes_ = false;
-  return true;
-}
-
-EMULATOR_UNSEEN bool Block::let_go(int first, int last, State from) {
-  bool any = false;
-  for (int t = first; t < last; ++t) {
-    if (threads_[t].state == from) {
-      any = true;
-    } else if (threads_[t].state != State::kDone) {
-      return false;
-    }
-  }
-  for (int t = first; t < last; ++t) {
-    if (threads_[t].state == from) threads_[t].state = State::kReady;
-  }
   return any;
 }
 
-EMULATOR_UNSEEN void Block::meet(State at, Meeting& meeting) {
-  Thread& here = threads_[current_];
-  void* const place = &meeting.places[here.meetings[at == State::kAtBlock]++ % 2];
-  release(place);
-  here.state = at;
-  here.fiber->switch_to(host_);
-  acquire(place);
+EMULATOR_UNSEEN void Block::go(Fiber& from, int thread) {
+  current_ = thread;
+  *index_ = static_cast<unsigned>(thread);
+  from.switch_to(*threads_[thread].fiber);
+}
+
+// From the thread that waits to a neighbour in its warp that can run, or to the host.
+EMULATOR_UNSEEN void Block::go_on(Fiber& from) {
+  const int first = current_ / kWarp * kWarp;
+  const int lanes = first + kWarp < count_ ? kWarp : count_ - first;
+  for (int i = 1; i < lanes; ++i) {
+    const int lane = (current_ - first + (backwards_ ? lanes - i : i)) % lanes;
+    if (threads_[first + lane].state == State::kReady) return go(from, first + lane);
+  }
+  from.switch_to(host_);
 }
 
 EMULATOR_UNSEEN bool Block::vote(bool yes) {
+  Thread& here = threads_[current_];
+  void* const place = &block_meeting_.places[here.barriers++ % 2];
   votes_ = votes_ || yes;
-  meet(State::kAtBlock, block_meeting_);
+  here.state = State::kAtBlock;
+  release(place);
+  go_on(*here.fiber);
+  acquire(place);
   return outcome_;
 }
 
 EMULATOR_UNSEEN const std::uint64_t* Block::exchange(std::uint64_t value) {
-  const int first = current_ / kWarp * kWarp;
-  for (int t = first; t < first + kWarp; ++t) {
-    if (t >= count_ || threads_[t].state == State::kDone) fail("an exchange lacks a lane");
-  }
-  std::uint64_t* const slots = warps_[current_ / kWarp].slots[threads_[current_].exchanges++ % 2];
+  Thread& here = threads_[current_];
+  Warp& warp = warps_[current_ / kWarp];
+  if (warp.running != kWarp) fail("an exchange lacks a lane");
+  const unsigned turn = here.exchanges++ % 2;
+  std::uint64_t* const slots = warp.slots[turn];
   slots[current_ % kWarp] = value;
-  meet(State::kAtWarp, warps_[current_ / kWarp].meeting);
+  release(&warp.meeting.places[turn]);
+  here.state = State::kAtWarp;
+  if (++warp.waiting < kWarp) {
+    go_on(*here.fiber);
+  } else {
+    warp.waiting = 0;
+    const int first = current_ / kWarp * kWarp;
+    for (int t = first; t < first + kWarp; ++t) threads_[t].state = State::kReady;
+  }
+  acquire(&warp.meeting.places[turn]);
   return slots;
 }
 
@@ -183,6 +190,7 @@ EMULATOR_UNSEEN void Block::trap() {
   trapped_ = true;
   Thread& here = threads_[current_];
   here.state = State::kDone;
+  --warps_[current_ / kWarp].running;
   release(&end_);
   here.fiber->restart();  // what is on the stack stays there, and is written over
   Fiber abandoned;
@@ -198,6 +206,7 @@ EMULATOR_UNSEEN void Block::run_thread() {
     acquire(&start_);
     (*kernel_)();
     here.state = State::kDone;
+    --warps_[current_ / kWarp].running;
     release(&end_);
     here.fiber->switch_to(host_);
   }

@@ -10,12 +10,12 @@
 
 #include <cstddef>
 
-#ifdef SLUICE_SANITIZE_address
+// What switches fibers belongs to none of them, and leaves frames without a return.
+#if defined(SLUICE_SANITIZE_address)
 #include <sanitizer/common_interface_defs.h>
-#endif
-#ifdef SLUICE_SANITIZE_thread
+#define EMULATOR_UNSEEN __attribute__((no_sanitize("address")))
+#elif defined(SLUICE_SANITIZE_thread)
 #include <sanitizer/tsan_interface.h>
-// What switches fibers belongs to none of them.
 #define EMULATOR_UNSEEN __attribute__((no_sanitize("thread")))
 #else
 #define EMULATOR_UNSEEN
@@ -73,7 +73,7 @@ class Fiber {
   }
 
   // From this one, which runs, to `other`; returns when something switches back.
-  EMULATOR_UNSEEN void switch_to(Fiber& other) {
+  [[gnu::noinline]] EMULATOR_UNSEEN void switch_to(Fiber& other) {
 #ifdef SLUICE_SANITIZE_thread
     __tsan_switch_to_fiber(other.fiber_, __tsan_switch_to_fiber_no_sync);
 #endif

@@ -45,6 +45,17 @@ constexpr const char* kBusId = "0000:e3:00.0";
 std::atomic<cudaError_t> broken{cudaSuccess};
 thread_local cudaError_t last_error = cudaSuccess;
 
+// Whether the device is to break now: EMULATED_GPU_FAULT=214@500 in the environment breaks it with
+// status 214 in the place of its 500th piece of work.
+cudaError_t fault_now() {
+  static const char* const told = std::getenv("EMULATED_GPU_FAULT");
+  static std::atomic<int> works{0};
+  int status = 0;
+  int number = 0;
+  if (told == nullptr || std::sscanf(told, "%d@%d", &status, &number) != 2) return cudaSuccess;
+  return ++works == number ? static_cast<cudaError_t>(status) : cudaSuccess;
+}
+
 // What a call returns, which is what this thread failed of last, too.
 cudaError_t answer(cudaError_t status) {
   if (broken != cudaSuccess) status = broken;
@@ -146,9 +157,12 @@ cudaError_t enqueue(cudaStream_t stream, std::function<cudaError_t()> work) {
   if (stream == nullptr) return answer(cudaErrorInvalidResourceHandle);
   stream->push([work = std::move(work)] {
     if (broken != cudaSuccess) return;
-    memory().open();
-    const cudaError_t status = work();
-    memory().close();
+    cudaError_t status = fault_now();
+    if (status == cudaSuccess) {
+      memory().open();
+      status = work();
+      memory().close();
+    }
     if (status != cudaSuccess) broken = status;
   });
   return answer(cudaSuccess);

@@ -43,6 +43,8 @@ def sanitized():
 
 
 class Folder(unittest.TestCase):
+    program = BINARY
+
     def setUp(self):
         # On the build's disk: a tmpfs would be refused as storage.
         scratch = tempfile.TemporaryDirectory(dir=os.environ["SLUICE_BINARY_DIR"])
@@ -59,7 +61,8 @@ class Folder(unittest.TestCase):
         return dict(os.environ, XDG_CACHE_HOME=str(self.path / "cache"), CUDA_VISIBLE_DEVICES="")
 
     def sluice(self, *words):
-        return subprocess.run([BINARY, *map(str, words)], cwd=self.path, env=self.environment(),
+        return subprocess.run([self.program, *map(str, words)], cwd=self.path,
+                              env=self.environment(),
                               capture_output=True, text=True, errors="replace", timeout=100,
                               check=False)
 

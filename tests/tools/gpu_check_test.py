@@ -23,7 +23,7 @@ def after(flag):
 if name == "compute-sanitizer":
     print("[  PASSED  ] 9 tests.")
 elif name.endswith("_tests"):
-    print("[  PASSED  ] 17 tests.")
+    print("[  PASSED  ] 18 tests.")
 elif words[0] == "doctor":
     print(json.dumps([{"what": "computes on", "value": "NVIDIA H200, 0000:17:00.0"}]))
 elif words[0] == "verify":

@@ -9,7 +9,8 @@
 // One device, "emulated", of compute capability 9.0. A stream is a thread that does what it is told
 // in order; events are points in it. Device memory is open to streams at work alone: a host that
 // touches it meanwhile ends with a segmentation fault, or EFAULT, as it would beside a GPU. Memory
-// that is not pinned is read at the time of a copy's call.
+// that is not pinned is read at the time of a copy's call. EMULATED_GPU_FAULT=STATUS@N in the
+// environment breaks the device at its Nth piece of work.
 
 #include <cstddef>
 

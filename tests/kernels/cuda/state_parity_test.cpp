@@ -32,7 +32,7 @@ struct TokenCase {
 
 TEST_F(CudaTokens, EmbeddingAgreesWithAndWithoutPositions) {
   for (const TokenCase& c : {TokenCase{0, 7, 5, 3}, {14, 7, 37, 11}, {600, 100, 1030, 50}}) {
-    for (const DType dtype : kBothTypes) {
+    for (const DType dtype : kTypes) {
       for (const bool with_positions : {false, true}) {
         Twin table(c.vocabulary, c.width, dtype, 0, 1);
         Twin positions(c.length, c.width, dtype, 0, 2);
@@ -58,7 +58,7 @@ TEST_F(CudaTokens, EmbeddingAgreesWithAndWithoutPositions) {
 // The host adds in token order too: the same bits.
 TEST_F(CudaTokens, EmbeddingBackwardGivesTheSameBits) {
   for (const TokenCase& c : {TokenCase{0, 7, 5, 3}, {14, 7, 130, 11}, {600, 100, 1030, 50}}) {
-    for (const DType dtype : kBothTypes) {
+    for (const DType dtype : kTypes) {
       for (const bool accumulate : {false, true}) {
         Twin dout(c.tokens, c.width, dtype, 0, 1);
         Twin tokens(c.vocabulary, c.width, DType::kFloat32, 0, 2);
@@ -85,7 +85,7 @@ TEST_F(CudaTokens, EmbeddingBackwardGivesTheSameBits) {
 
 TEST_F(CudaTokens, CrossEntropyAgreesWithMaskedRowsForwardAndInPlace) {
   for (const auto& [rows, vocabulary] : {std::pair{0, 5}, {1, 1}, {5, 257}, {3, 9000}}) {
-    for (const DType dtype : kBothTypes) {
+    for (const DType dtype : kTypes) {
       for (const bool backward : {false, true}) {
         Twin logits(rows, vocabulary, dtype, 3, 1, 4.0);
         Twin loss(1, rows);
@@ -113,7 +113,7 @@ class CudaReductions : public CudaParity {};
 
 TEST_F(CudaReductions, ColumnSumAgreesAtAnyStride) {
   for (const auto& [rows, n] : {std::pair{0, 5}, {1, 1}, {65, 130}, {1000, 72}}) {
-    for (const DType dtype : kBothTypes) {
+    for (const DType dtype : kTypes) {
       for (const bool accumulate : {false, true}) {
         Twin x(rows, n, dtype, 3);
         Twin gradient(1, n);
@@ -149,7 +149,7 @@ TEST_F(CudaReductions, SumAgrees) {
 TEST_F(CudaReductions, NormOfGradientsHasTheHostsBits) {
   for (const std::int64_t count :
        {std::int64_t{0}, std::int64_t{1}, 3 * kNormChunk + 5, 40 * kNormChunk}) {
-    for (const DType dtype : kBothTypes) {
+    for (const DType dtype : kTypes) {
       Twin x(1, count, dtype);
       std::vector<double> expected(static_cast<std::size_t>(norm_chunks(count)));
       std::vector<double> actual(expected.size());
@@ -177,6 +177,22 @@ TEST_F(CudaReductions, NormOfGradientsHasTheHostsBits) {
   }
 }
 
+TEST_F(CudaReductions, FinishNormAddsInTheHostsOrder) {
+  for (const std::int64_t count : {0, 1, 256, 257, 1000}) {
+    device_->clear();
+    std::vector<double> values;
+    for (std::int64_t i = 0; i < count; ++i) values.push_back(1.0 / static_cast<double>(i + 1));
+    std::vector<NormResult> on_host(1);
+    run_on_host(workers_, FinishNorm{count, values.data(), 1.0F, &on_host[0]});
+    std::vector<NormResult> on_device(1);
+    NormResult* to = device_->uploaded(on_device);
+    device_->kernels.finish_norm(device_->queue(), {count, device_->uploaded(values), 1.0F, to});
+    device_->download(&on_device, to);
+    EXPECT_EQ(on_device[0].norm, on_host[0].norm) << count;
+    EXPECT_EQ(on_device[0].scale, on_host[0].scale) << count;
+  }
+}
+
 TEST_F(CudaReductions, FinishNormSeesNanAndInfinity) {
   for (const double bad : {std::nan(""), std::numeric_limits<double>::infinity(), 1e80}) {
     device_->clear();
@@ -192,7 +208,7 @@ TEST_F(CudaReductions, FinishNormSeesNanAndInfinity) {
 
 TEST_F(CudaReductions, DigestIsTheHosts) {
   for (const std::int64_t count : {0, 1, 1000, 200001}) {
-    for (const DType dtype : kBothTypes) {
+    for (const DType dtype : kTypes) {
       Twin x(1, count, dtype);
       std::uint64_t expected = 3;
       std::vector<std::uint64_t> actual{3};

@@ -346,9 +346,10 @@ struct KernelTable {
 // for one that this build has no kernels for.
 const KernelTable& kernels_for(const std::string& kind);
 
-// Device memory that is to be lent (Queue::lend) to each queue that runs kernels of `kind`; 0
-// for none. The same in every build, so that a plan can be made where there is no such device.
-Bytes queue_scratch_for(const std::string& kind);
+// Device memory that is to be lent (Queue::lend) to each queue that runs kernels of `kind`, among
+// them attention of `shape`'s heads, length and type, which goes back as well; 0 for none. The same
+// in every build, so that a plan can be made where there is no such device.
+Bytes queue_scratch_for(const std::string& kind, const Attention& shape = {});
 
 // For people: which library or kernel does what has a choice ("attention: cuDNN 9.19"), and why
 // not a faster one; empty where there is no choice. Of a kind that this build has.

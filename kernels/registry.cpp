@@ -16,7 +16,9 @@ const KernelTable& kernels_for(const std::string& kind) {
               fmt::format("no kernels for device \"{}\": expected \"host\" or \"cuda\"", kind));
 }
 
-Bytes queue_scratch_for(const std::string& kind) { return kind == "cuda" ? kCudaScratch : Bytes{}; }
+Bytes queue_scratch_for(const std::string& kind, const Attention& shape) {
+  return kind == "cuda" ? cuda_scratch(shape) : Bytes{};
+}
 
 std::vector<std::string> kernel_notes(const std::string& kind) {
   return kind == "cuda" ? cuda_kernel_notes() : std::vector<std::string>{};

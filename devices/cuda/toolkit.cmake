@@ -21,7 +21,7 @@ if(NOT EXISTS ${toolkit_folder}/complete)
     nvidia-cuda-cccl==13.0.85=e0da7ad981f3a8aff08241b5bfc1af868742a63e2762f53a5171c492ef242649
     nvidia-cuda-nvrtc==13.0.88=ad9b6d2ead2435f11cbb6868809d2adeeee302e9bb94bcf0539c7a40d80e8575
     nvidia-cublas==13.1.0.3=ee8722c1f0145ab246bccb9e452153b5e0515fd094c3678df50b2a0888b8b171
-    nvidia-cudnn-cu13==9.19.0.56=d20e1734305e9d68889a96e3f35094d733ff1f83932ebe462753973e53a572bf)
+    nvidia-cudnn-cu13==9.28.1.4=a54f205b1db1f2895d99f398754db1369816f0569dd459731f925635cf7b65ec)
   if(SLUICE_NO_TOOLKIT)
     return()
   endif()

@@ -61,7 +61,11 @@ Workload make_workload(const ModelShape& shape, const TrainingShape& training,
   SLUICE_CHECK(workload.micro_batches % workload.groups == 0);
   workload.sequences = sequences;
   workload.length = training.length;
-  workload.queue_scratch = training.queue_scratch;
+  workload.queue_scratch = queue_scratch_for(training.device, {.length = training.length,
+                                                               .heads = shape.heads,
+                                                               .kv_heads = shape.kv_heads,
+                                                               .head_width = shape.head_width,
+                                                               .dtype = training.dtype});
   workload.checks_storage = training.checks_storage;
   return workload;
 }

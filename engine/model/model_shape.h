@@ -56,7 +56,7 @@ struct TrainingShape {
   std::int64_t global_batch = 1;  // sequences of a step
   std::int64_t length = 1;        // tokens of a sequence, at most ModelShape::longest()
   int groups = 1;                 // power of two that divides the micro-batches of a step
-  Bytes queue_scratch;            // queue_scratch_for() the kind of device
+  std::string device = "host";    // kind of what computes, for its queue's scratch
   bool checks_storage = false;    // limits.storage_checksum
 };
 

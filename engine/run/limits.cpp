@@ -270,7 +270,7 @@ TrainingShape training_shape(const RunConfig& config, const std::string& kind) {
           .global_batch = config.train.global_batch,
           .length = config.data.seq_len,
           .groups = static_cast<int>(config.train.groups),
-          .queue_scratch = queue_scratch_for(kind),
+          .device = kind,
           .checks_storage = config.limits.storage_checksum};
 }
 

@@ -56,7 +56,7 @@ SavedModel::Pass SavedModel::build(std::int64_t sequences, std::int64_t length,
                                    .gradient = dtype_,
                                    .global_batch = sequences,
                                    .length = length,
-                                   .queue_scratch = queue_scratch_for(kind_)});
+                                   .device = kind_});
   pass.workload = pass.model.workload(sequences);
   pass.program = build_forward(pass.workload, resident_placement(pass.workload, true),
                                /*with_states=*/false, output);

@@ -11,15 +11,18 @@
 #include <array>
 #include <compare>
 #include <cstdint>
+#include <cstdlib>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <unordered_map>
 
 #include "devices/base/error.h"
 #include "devices/base/format.h"
 #include "devices/base/log.h"
 #include "devices/cuda/cuda_queue.h"
+#include "kernels/cuda/table.h"
 
 // The front end looks cuDNN's functions up here, so that a binary starts without the library.
 namespace cudnn_frontend {
@@ -142,6 +145,11 @@ Key key_of(const AttentionBackward& b) {
 class Cudnn {
  public:
   Cudnn() {
+    // Beyond this the front end asks cuDNN 9.25 and later on Hopper for the deterministic backward
+    // whose workspace is linear in the length. It takes no other word for it; what the user said
+    // stays.
+    ::setenv("CUDNN_FRONTEND_ATTN_DP_WORKSPACE_LIMIT", std::to_string(kCudaScratch.value).c_str(),
+             /*overwrite=*/0);
     fe::cudnn_dlhandle = ::dlopen("libcudnn.so.9", RTLD_NOW | RTLD_LOCAL);
     if (fe::cudnn_dlhandle == nullptr) {
       note_ = fmt::format("own tiled kernel, slower: {}; install cuDNN 9", ::dlerror());
@@ -254,7 +262,8 @@ const Plan* fitting_plan(Cudnn& cudnn, Key& key, Bytes room) {
       key.kv_heads = kv_heads;
       key.stats_heads = key.heads;  // of one sequence: its heads lie one after the other
     } else {
-      cudnn.refuse(whole, fmt::format("its workspace is {} for one head, {} are there",
+      cudnn.refuse(whole, fmt::format("its workspace is {} for one group of heads, {} are there; "
+                                      "on H100 and H200 cuDNN 9.25 and later need less",
                                       format_bytes({plan->workspace}), format_bytes(room)));
       return nullptr;
     }

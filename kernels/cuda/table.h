@@ -18,4 +18,8 @@ std::vector<std::string> cuda_kernel_notes();
 // GPUs it is fastest on; a queue that was lent less gets algorithms that need less.
 inline constexpr Bytes kCudaScratch{std::int64_t{32} << 20};
 
+// That, or what cuDNN wants for backward of one group of heads of `shape`, so that long sequences
+// need not be our own slower kernel's; above 256 MiB of scores only what newer versions want.
+Bytes cuda_scratch(const Attention& shape);
+
 }  // namespace sluice

@@ -300,9 +300,9 @@ cudaError_t cudaHostAlloc(void** to, std::size_t size, unsigned /*flags*/) {
   return cudaHostRegister(*to, size, cudaHostRegisterPortable);
 }
 cudaError_t cudaFreeHost(void* there) {
-  const cudaError_t status = cudaHostUnregister(there);
-  if (status == cudaSuccess) std::free(there);
-  return status;
+  if (!memory().unpin(there)) return answer(cudaErrorInvalidValue);
+  std::free(there);
+  return answer(cudaSuccess);
 }
 cudaError_t cudaHostRegister(void* there, std::size_t size, unsigned /*flags*/) {
   return answer(memory().pin(there, size) ? cudaSuccess : cudaErrorHostMemoryAlreadyRegistered);

@@ -40,7 +40,7 @@ TEST_P(GpuPlan, TrainsOnTheHostToTheBitsOfTheResidentModel) {
                                           .gradient = DType::kFloat32,
                                           .global_batch = 4,
                                           .length = 32,
-                                          .queue_scratch = scratch});
+                                          .device = machine.device});
   const Workload workload = model.workload(1);
   const CostModel costs(machine, workload);
   const Program resident = build_training(workload, resident_placement(workload, true), costs);

@@ -340,7 +340,14 @@ struct KernelTable {
   // Makes libraries take the device memory that they keep, which they would do at their
   // first use; the accelerator's capacity() is without it from then on. Null: none do.
   void (*load)(Accelerator& accelerator) = nullptr;
+
+  // A table whose calls enqueue nothing: libraries choose, and keep, what calls with the same
+  // arguments on the same queue will run. Null: nothing is chosen by arguments.
+  const KernelTable* rehearsal = nullptr;
 };
+
+// Calls that do nothing: what a rehearsal starts from.
+KernelTable idle_kernels();
 
 // The table for accelerators of `kind` ("host", "cuda"). Error{kConfig} for an unknown kind and
 // for one that this build has no kernels for.

@@ -53,7 +53,9 @@ class Executor::Impl {
           kKinds[index_of(lane)],
           static_cast<std::size_t>(2 * Iterations::kKept * std::max<std::int64_t>(state.size, 1) +
                                    2));
-      if (lane == Lane::kCompute) state.queue->lend(runner_.queue_scratch());
+      if (lane != Lane::kCompute) continue;
+      state.queue->lend(runner_.queue_scratch());
+      runner_.rehearse(*state.queue);
     }
     SLUICE_CHECK(lanes_[index_of(Lane::kStorageRead)].size +
                          lanes_[index_of(Lane::kStorageWrite)].size ==

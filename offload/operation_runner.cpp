@@ -69,7 +69,7 @@ void OperationRunner::issue(const Operation& operation, std::int64_t step, Queue
     case OperationKind::kForward:
     case OperationKind::kRecompute:
     case OperationKind::kBackward:
-      return call_layer(operation, queue);
+      return call_layer(operation, kernels, queue);
     case OperationKind::kMerge: {
       float* total = address_as<float>(operation, MergeOperands::kTotal);
       return kernels.add(queue,
@@ -102,7 +102,19 @@ void OperationRunner::issue(const Operation& operation, std::int64_t step, Queue
   SLUICE_CHECK(false && "not an operation of a device lane");
 }
 
-void OperationRunner::call_layer(const Operation& operation, Queue& queue) {
+void OperationRunner::rehearse(Queue& queue) {
+  const KernelTable* const rehearsal = resources_.kernels.rehearsal;
+  if (rehearsal == nullptr) return;
+  for (const Operation& operation : program_.operations) {
+    if (operation.kind == OperationKind::kForward || operation.kind == OperationKind::kRecompute ||
+        operation.kind == OperationKind::kBackward) {
+      call_layer(operation, *rehearsal, queue);
+    }
+  }
+}
+
+void OperationRunner::call_layer(const Operation& operation, const KernelTable& kernels,
+                                 Queue& queue) {
   const auto layer = static_cast<std::size_t>(operation.layer);
   const std::size_t flats = workload_.layers[layer].flats.size();
   const bool backward = operation.kind == OperationKind::kBackward;
@@ -117,7 +129,7 @@ void OperationRunner::call_layer(const Operation& operation, Queue& queue) {
   const auto at = [batch](Bytes offset) { return batch + offset.value; };
   const LayerCall call{
       .queue = queue,
-      .kernels = resources_.kernels,
+      .kernels = kernels,
       .batch = {.ids = reinterpret_cast<const std::int32_t*>(at(layout.ids(operation.micro_batch))),
                 .targets = reinterpret_cast<const std::int32_t*>(
                     at(layout.targets(operation.micro_batch))),

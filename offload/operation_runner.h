@@ -18,6 +18,9 @@ class OperationRunner {
                   std::span<const std::unique_ptr<LayerProgram>> layers, const Resources& resources,
                   const ExecuteOptions& options);
 
+  // Lets libraries choose at the start what the layers' kernels will run.
+  void rehearse(Queue& queue);
+
   // Enqueues an operation of a device lane. Called by that lane's thread.
   void issue(const Operation& operation, std::int64_t step, Queue& queue);
 
@@ -48,7 +51,7 @@ class OperationRunner {
     return reinterpret_cast<T*>(address(operation, index));
   }
 
-  void call_layer(const Operation& operation, Queue& queue);
+  void call_layer(const Operation& operation, const KernelTable& kernels, Queue& queue);
   void round(const Operation& operation, Queue& queue);
   template <typename Run, typename Hash>
   void update(const Operation& operation, std::int64_t step, Run run, Hash hash);

@@ -231,11 +231,17 @@ bool aligned(std::initializer_list<const void*> addresses,
   return bits % 16 == 0 && elements % 8 == 0;  // 16 bytes are read at once
 }
 
-bool worth_asking(const Attention& a) {
+bool is_worth_asking(const Attention& a) {
   return a.dtype == DType::kBFloat16 && a.sequences * a.length > 0 &&
          aligned({a.q, a.k, a.v, a.out},
                  {a.q_stride, a.k_stride, a.v_stride, a.out_stride, a.head_width}) &&
          library().there();
+}
+
+bool is_worth_asking(const AttentionBackward& b) {
+  return is_worth_asking(b.forward) &&
+         aligned({b.dout, b.dq, b.dk, b.dv},
+                 {b.dout_stride, b.dq_stride, b.dk_stride, b.dv_stride});
 }
 
 // The larger piece of memory that this call may overwrite.
@@ -270,6 +276,14 @@ const Plan* fitting_plan(Cudnn& cudnn, Key& key, Bytes room) {
   }
 }
 
+// The graph that `a` runs as, if any.
+const Plan* fitting_plan(Cudnn& cudnn, const Attention& a, Bytes room) {
+  const Plan* const plan = cudnn.plan(key_of(a));
+  if (plan == nullptr || plan->workspace <= room.value) return plan;
+  cudnn.refuse(key_of(a), fmt::format("its workspace is {}", format_bytes({plan->workspace})));
+  return nullptr;
+}
+
 void* part(const void* base, std::int64_t elements, std::int64_t size) {
   return const_cast<std::byte*>(static_cast<const std::byte*>(base) + elements * size);
 }
@@ -279,16 +293,12 @@ void* part(const void* base, std::int64_t elements, std::int64_t size) {
 std::string cudnn_note() { return library().note(); }
 
 bool cudnn_attend(Queue& queue, const Attention& a) {
-  if (!worth_asking(a)) return false;
+  if (!is_worth_asking(a)) return false;
   const cudaStream_t stream = stream_of(queue);  // makes the device current, for the handle
   Cudnn& cudnn = library();
   const std::lock_guard lock(cudnn.mutex());
-  const Plan* const plan = cudnn.plan(key_of(a));
+  const Plan* const plan = fitting_plan(cudnn, a, queue.scratch().size);
   if (plan == nullptr) return false;
-  if (plan->workspace > queue.scratch().size.value) {
-    cudnn.refuse(key_of(a), fmt::format("its workspace is {}", format_bytes({plan->workspace})));
-    return false;
-  }
   Pointers pointers = {{kQ, part(a.q, 0, 2)},
                        {kK, part(a.k, 0, 2)},
                        {kV, part(a.v, 0, 2)},
@@ -300,10 +310,7 @@ bool cudnn_attend(Queue& queue, const Attention& a) {
 
 bool cudnn_attend_backward(Queue& queue, const AttentionBackward& b) {
   const Attention& a = b.forward;
-  if (!worth_asking(a) || !aligned({b.dout, b.dq, b.dk, b.dv},
-                                   {b.dout_stride, b.dq_stride, b.dk_stride, b.dv_stride})) {
-    return false;
-  }
+  if (!is_worth_asking(b)) return false;
   const cudaStream_t stream = stream_of(queue);
   Cudnn& cudnn = library();
   const std::lock_guard lock(cudnn.mutex());
@@ -329,6 +336,21 @@ bool cudnn_attend_backward(Queue& queue, const AttentionBackward& b) {
     }
   }
   return true;
+}
+
+void cudnn_prepare(Queue& queue, const Attention& a) {
+  if (!is_worth_asking(a)) return;
+  static_cast<void>(stream_of(queue));
+  const std::lock_guard lock(library().mutex());
+  fitting_plan(library(), a, queue.scratch().size);
+}
+
+void cudnn_prepare(Queue& queue, const AttentionBackward& b) {
+  if (!is_worth_asking(b)) return;
+  static_cast<void>(stream_of(queue));
+  const std::lock_guard lock(library().mutex());
+  Key key = key_of(b);
+  fitting_plan(library(), key, larger_scratch(queue, b).size);
 }
 
 }  // namespace sluice

@@ -23,6 +23,10 @@ namespace sluice {
 [[nodiscard]] bool cudnn_attend(Queue& queue, const Attention& a);
 [[nodiscard]] bool cudnn_attend_backward(Queue& queue, const AttentionBackward& a);
 
+// Choose, and keep, the graphs of such calls alone. Errors likewise.
+void cudnn_prepare(Queue& queue, const Attention& a);
+void cudnn_prepare(Queue& queue, const AttentionBackward& a);
+
 // "cuDNN 9.19.0", or why it is not used and what would mend it.
 std::string cudnn_note();
 

@@ -110,6 +110,10 @@ class LtMatmul {
   LtMatmul() { check_lt(cublasLtCreate(&handle_), "start"); }
 
   bool multiply(cudaStream_t stream, Scratch scratch, const Matmul& a);
+  void prepare(Bytes scratch, const Matmul& a) {
+    const std::lock_guard lock(mutex_);
+    plan_for(a, scratch);
+  }
 
  private:
   const std::optional<MatmulPlan>& plan_for(const Matmul& a, Bytes scratch);
@@ -177,14 +181,24 @@ bool is_of_its_kind(const Matmul& a) {
   return a.bias == nullptr || (a.dtype == a.output && alignment_of(a.bias) == 16);
 }
 
+LtMatmul& library() {
+  // Never destroyed: at exit the driver may be gone before it.
+  static LtMatmul& one = *new LtMatmul;
+  return one;
+}
+
 }  // namespace
 
 bool lt_multiply(Queue& queue, const Matmul& a) {
   if (!is_of_its_kind(a)) return false;
   const cudaStream_t stream = stream_of(queue);  // makes the device current, for the handle
-  // Never destroyed: at exit the driver may be gone before it.
-  static LtMatmul& library = *new LtMatmul;
-  return library.multiply(stream, queue.scratch(), a);
+  return library().multiply(stream, queue.scratch(), a);
+}
+
+void lt_prepare(Queue& queue, const Matmul& a) {
+  if (a.m == 0 || a.n == 0 || a.k == 0 || !is_of_its_kind(a)) return;
+  static_cast<void>(stream_of(queue));
+  library().prepare(queue.scratch().size, a);
 }
 
 }  // namespace sluice

@@ -3,7 +3,7 @@
 #pragma once
 
 // Matrix products by cuBLASLt. One handle per process and one plan (descriptors, algorithm)
-// per shape, both made at first use and kept.
+// per shape, both kept; lt_prepare() makes them before they are used.
 //
 // Memory       the workspace is the queue's scratch (Queue::lend).
 // Determinism  the algorithm is a function of shape, types, strides, the size of the scratch and
@@ -19,5 +19,8 @@ namespace sluice {
 // no kernel for it. Requires m, n, k > 0.
 // Errors: kInternal as cuBLASLt has it.
 [[nodiscard]] bool lt_multiply(Queue& queue, const Matmul& a);
+
+// Makes the plan alone. Errors likewise.
+void lt_prepare(Queue& queue, const Matmul& a);
 
 }  // namespace sluice

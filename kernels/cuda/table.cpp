@@ -4,6 +4,7 @@
 
 #include "kernels/cuda/cuda_kernels.h"
 #include "kernels/cuda/cudnn_attention.h"
+#include "kernels/cuda/lt_matmul.h"
 
 namespace sluice {
 namespace {
@@ -72,6 +73,18 @@ void load(Accelerator& accelerator) {
   queue->synchronize(queue->mark());
 }
 
+// Our own kernels leave nothing to choose.
+const KernelTable& rehearsal() {
+  static const KernelTable table = [] {
+    KernelTable choosing = idle_kernels();
+    choosing.matmul = lt_prepare;
+    choosing.attention = cudnn_prepare;
+    choosing.attention_backward = cudnn_prepare;
+    return choosing;
+  }();
+  return table;
+}
+
 }  // namespace
 
 const KernelTable& cuda_kernels() {
@@ -99,6 +112,7 @@ const KernelTable& cuda_kernels() {
       .adamw = run_on_cuda,
       .digest = run_on_cuda,
       .load = load,
+      .rehearsal = &rehearsal(),
   };
   return table;
 }

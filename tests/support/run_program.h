@@ -31,6 +31,7 @@ struct RunOptions {
   float clip = 0;
   StorageBackend io = StorageBackend::kThreads;
   AcceleratorOptions accelerator = {};
+  const KernelTable* kernels = nullptr;  // instead of the accelerator's
   std::function<void(std::vector<Waits>&, const Program&)> change_waits;
   std::function<void(std::size_t operation, std::int64_t step)> before;
   StateSink* sink = nullptr;
@@ -142,7 +143,7 @@ inline RunResult run_training(const Workload& workload, const Program& program,
   Workers workers(options.threads);
   const Resources resources{
       .accelerator = *accelerator,
-      .kernels = kernels_for(accelerator->kind()),
+      .kernels = options.kernels != nullptr ? *options.kernels : kernels_for(accelerator->kind()),
       .host_workers = workers,
       .memory = {
           .device = device_arena->base(), .host = host_arena->base(), .storage = storage.get()}};

@@ -6,7 +6,7 @@
 # Copies what tools/gpu_check.sh runs of a build folder (build/cuda) to OUT (BUILD/packed), and to
 # OUT/lib the shared libraries it needs, but for those of libc, of the compiler and of the driver.
 # Programs find them there: OUT runs on a machine that has none of them. --cuda: also the libraries
-# that a running program opens (cuBLASLt, cuDNN, NVRTC).
+# that a running program opens (cuBLASLt; cuDNN, NVRTC and the runtime that its front end asks).
 set -euo pipefail
 
 with_cuda=false
@@ -40,7 +40,8 @@ if $with_cuda; then
       if compgen -G "$folder/libcublasLt.so.*" >/dev/null; then echo "$folder"; fi
     done | head -1)
   [ -n "$toolkit" ] || { echo "pack.sh: there is no cuBLASLt where $build/sluice looks for it" >&2; exit 2; }
-  for pattern in 'libcublasLt.so.[0-9]*' 'libcudnn*.so.9' 'libnvrtc*.so.[0-9]*'; do
+  for pattern in 'libcublasLt.so.[0-9]*' 'libcudnn*.so.9' 'libnvrtc*.so.[0-9]*' \
+    'libcudart.so.[0-9]*'; do
     # shellcheck disable=SC2086  # a pattern
     cp -L "$toolkit"/$pattern "$out/lib/"
   done

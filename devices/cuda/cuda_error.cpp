@@ -82,6 +82,16 @@ Meaning meaning_at_start(const CudaApi& api, int status) {
     case kCudaDriverMismatch:
       return {ErrorKind::kConfig, "kernel module and user libraries of the driver do not match",
               "restart the machine after the driver's update"};
+    case kCudaNotInitialized:
+    case kCudaStartupFailure:
+    case kCudaOperatingSystem:
+    case kCudaNotPermitted:
+    case kCudaNotSupported:
+    case kCudaCompatibility:
+    case kCudaUnknown:
+      return {ErrorKind::kConfig, "the driver does not start",
+              "see that nvidia-smi works here, and in a container that it was started with its "
+              "GPUs (/dev/nvidia-uvm); or train on the host device"};
     default:
       return meaning_in_run(api, status);
   }

@@ -17,10 +17,12 @@ namespace sluice {
 enum CudaStatus : int {
   kCudaSuccess = 0,
   kCudaNoMemory = 2,
+  kCudaNotInitialized = 3,
   kCudaDriverTooOld = 35,
   kCudaBusy = 46,
   kCudaNoDevice = 100,
   kCudaInvalidDevice = 101,
+  kCudaStartupFailure = 127,
   kCudaNoKernelImage = 209,
   kCudaEcc = 214,
   kCudaNvlink = 220,
@@ -39,6 +41,7 @@ enum CudaStatus : int {
   kCudaNotSupported = 801,
   kCudaSystemNotReady = 802,
   kCudaDriverMismatch = 803,
+  kCudaCompatibility = 804,
   kCudaUnknown = 999,
 };
 

@@ -9,7 +9,7 @@ namespace sluice {
 
 const CudaApi& cuda_api() {
   throw Error(ErrorKind::kConfig,
-              "this build has no CUDA: install the CUDA toolkit 12 or 13, configure with "
+              "this build has no CUDA: install the CUDA toolkit (12.2 or later), configure with "
               "-D SLUICE_CUDA=ON and build again, or train on the host device");
 }
 

@@ -20,10 +20,12 @@ constexpr bool same(CudaStatus ours, cudaError_t theirs) {
   return static_cast<int>(ours) == static_cast<int>(theirs);
 }
 static_assert(same(kCudaNoMemory, cudaErrorMemoryAllocation));
+static_assert(same(kCudaNotInitialized, cudaErrorInitializationError));
 static_assert(same(kCudaDriverTooOld, cudaErrorInsufficientDriver));
 static_assert(same(kCudaBusy, cudaErrorDevicesUnavailable));
 static_assert(same(kCudaNoDevice, cudaErrorNoDevice));
 static_assert(same(kCudaInvalidDevice, cudaErrorInvalidDevice));
+static_assert(same(kCudaStartupFailure, cudaErrorStartupFailure));
 static_assert(same(kCudaNoKernelImage, cudaErrorNoKernelImageForDevice));
 static_assert(same(kCudaEcc, cudaErrorECCUncorrectable));
 static_assert(same(kCudaNvlink, cudaErrorNvlinkUncorrectable));
@@ -42,6 +44,7 @@ static_assert(same(kCudaNotPermitted, cudaErrorNotPermitted));
 static_assert(same(kCudaNotSupported, cudaErrorNotSupported));
 static_assert(same(kCudaSystemNotReady, cudaErrorSystemNotReady));
 static_assert(same(kCudaDriverMismatch, cudaErrorSystemDriverMismatch));
+static_assert(same(kCudaCompatibility, cudaErrorCompatNotSupportedOnDevice));
 static_assert(same(kCudaUnknown, cudaErrorUnknown));
 
 int versions(int* driver, int* runtime) {

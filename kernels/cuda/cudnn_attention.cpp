@@ -21,6 +21,8 @@
 #include "devices/base/error.h"
 #include "devices/base/format.h"
 #include "devices/base/log.h"
+#include "devices/cuda/cuda_api.h"
+#include "devices/cuda/cuda_error.h"
 #include "devices/cuda/cuda_queue.h"
 #include "kernels/cuda/table.h"
 
@@ -78,6 +80,7 @@ fe::graph::Tensor_attributes stats_tensor(const Key& key) {
   return fe::graph::Tensor_attributes()
       .set_uid(kStats)
       .set_data_type(fe::DataType_t::FLOAT)
+      .set_alignment(4)  // a part of a call starts in the middle
       .set_dim({key.sequences, key.heads, key.length, 1})
       .set_stride({key.stats_heads * key.length, key.length, 1, 1});
 }
@@ -141,6 +144,12 @@ Key key_of(const AttentionBackward& b) {
   return key;
 }
 
+// A library that fails on a broken device does not say so: this throws what the device has.
+void check_device(cudaStream_t stream, const char* doing) {
+  const cudaError_t status = cudaStreamQuery(stream);
+  if (status != cudaSuccess && status != cudaErrorNotReady) check_cuda(cuda_api(), status, doing);
+}
+
 // The handle, and the graphs that were asked for so far, refused ones too.
 class Cudnn {
  public:
@@ -150,6 +159,16 @@ class Cudnn {
     // stays.
     ::setenv("CUDNN_FRONTEND_ATTN_DP_WORKSPACE_LIMIT", std::to_string(kCudaScratch.value).c_str(),
              /*overwrite=*/0);
+    // It asks the shared runtime for the device, and would take an older one first.
+    const std::string runtime = fmt::format("libcudart.so.{}", CUDART_VERSION / 1000);
+    ::setenv("CUDNN_FRONTEND_CUDART_LIB_NAME", runtime.c_str(), /*overwrite=*/0);
+    if (::dlopen(std::getenv("CUDNN_FRONTEND_CUDART_LIB_NAME"), RTLD_NOW) == nullptr) {
+      note_ = fmt::format(
+          "own tiled kernel, slower: {}; install the CUDA runtime, or name its folder "
+          "in LD_LIBRARY_PATH",
+          ::dlerror());
+      return;
+    }
     fe::cudnn_dlhandle = ::dlopen("libcudnn.so.9", RTLD_NOW | RTLD_LOCAL);
     if (fe::cudnn_dlhandle == nullptr) {
       note_ = fmt::format("own tiled kernel, slower: {}; install cuDNN 9", ::dlerror());
@@ -180,15 +199,18 @@ class Cudnn {
   void run(const Plan& plan, Pointers& pointers, void* workspace, cudaStream_t stream) {
     check(fe::detail::set_stream(handle(), stream));
     fe::error_t status = plan.graph->execute(handle(), pointers, workspace);
-    if (status.is_bad()) throw Error(ErrorKind::kInternal, "cuDNN: " + status.get_message());
+    if (!status.is_bad()) return;
+    check_device(stream, "compute attention");
+    throw Error(ErrorKind::kInternal, "cuDNN: " + status.get_message());
   }
 
   // From now on the tiled kernels do what `key` is; says so, this once.
   void refuse(const Key& key, const std::string& why) {
     plans_[key] = {};
-    log_info(fmt::format("attention{} of {} x {} tokens, {}/{} heads of {}: own kernel, cuDNN: {}",
-                         key.backward ? " backward" : "", key.sequences, key.length, key.heads,
-                         key.kv_heads, key.head_width, why));
+    log_warn(fmt::format(
+        "attention{} of {} x {} tokens, {}/{} heads of {}: own kernel, slower; cuDNN: {}",
+        key.backward ? " backward" : "", key.sequences, key.length, key.heads, key.kv_heads,
+        key.head_width, why));
   }
 
   std::mutex& mutex() { return mutex_; }

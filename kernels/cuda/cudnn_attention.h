@@ -5,9 +5,9 @@
 // Attention by cuDNN's graph interface, for bf16. Where cuDNN refuses a shape, or is not there,
 // the tiled kernels (attention.cu) do it; what they keep for backward is the same.
 //
-// Memory       cuDNN's deterministic backward wants S x S halves per head; it is run on as many
-//              sequences, or heads of one sequence, at a time as the larger of the queue's
-//              scratch and the call's own has room for.
+// Memory       where cuDNN's deterministic backward wants more than the larger of the queue's
+//              scratch and the call's own, S x S halves per head on most GPUs, it is run on as
+//              many sequences, or heads of one sequence, at a time as fit.
 // Determinism  cuDNN's deterministic algorithm, or none of cuDNN's.
 // Threads      any.
 // cudnn_attention_missing.cpp stands in for a build without cuDNN's front-end headers.

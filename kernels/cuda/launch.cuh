@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <string_view>
 
@@ -34,6 +35,12 @@ inline void check_cuda(cudaError_t status, std::string_view doing) {
   check_cuda(cuda_api(), status, doing);
 }
 
+// A library that fails on a broken device does not say so: this throws what the device has.
+inline void check_device(cudaStream_t stream, std::string_view doing) {
+  const cudaError_t status = cudaStreamQuery(stream);
+  if (status != cudaSuccess && status != cudaErrorNotReady) check_cuda(status, doing);
+}
+
 // What a kernel is started with: `blocks` > 0 of `threads` each, and bytes of memory that a block
 // shares beside what the kernel declares.
 struct Grid {
@@ -46,6 +53,7 @@ struct Grid {
 template <typename... Parameters, typename... Arguments>
 void launch(Queue& queue, const char* name, const Grid& grid, void (*kernel)(Parameters...),
             const Arguments&... arguments) {
+  SLUICE_CHECK(grid.blocks > 0 && grid.blocks <= std::numeric_limits<std::int32_t>::max());
   cudaLaunchConfig_t config{};
   config.gridDim = static_cast<unsigned>(grid.blocks);
   config.blockDim = static_cast<unsigned>(grid.threads);

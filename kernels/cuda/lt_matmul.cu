@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 
+#include "devices/base/log.h"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/table.h"
 
@@ -90,8 +91,10 @@ void describe(cublasLtMatrixLayout_t layout, DType dtype, std::int64_t rows, std
 
 // c' = b' a' in the library's column-major order, where ' exchanges rows and columns.
 void describe(const Matmul& a, MatmulPlan* plan) {
-  check_lt(cublasLtMatmulDescInit(&plan->product, CUBLAS_COMPUTE_32F, CUDA_R_32F),
-           "describe a product");
+  // Pedantic: no environment variable makes fp32 less than that.
+  const cublasComputeType_t compute =
+      a.dtype == DType::kFloat32 ? CUBLAS_COMPUTE_32F_PEDANTIC : CUBLAS_COMPUTE_32F;
+  check_lt(cublasLtMatmulDescInit(&plan->product, compute, CUDA_R_32F), "describe a product");
   set(&plan->product, CUBLASLT_MATMUL_DESC_TRANSA, a.b_transposed ? CUBLAS_OP_T : CUBLAS_OP_N);
   set(&plan->product, CUBLASLT_MATMUL_DESC_TRANSB, a.a_transposed ? CUBLAS_OP_T : CUBLAS_OP_N);
   if (a.bias != nullptr) {
@@ -156,7 +159,12 @@ const std::optional<MatmulPlan>& LtMatmul::plan_for(const Matmul& a, Bytes scrat
   const MatmulKey key = key_of(a, scratch);
   const auto known = plans_.find(key);
   if (known != plans_.end()) return known->second;
-  return plans_.emplace(key, make_plan(a, scratch)).first->second;
+  const auto made = plans_.emplace(key, make_plan(a, scratch)).first;
+  if (!made->second) {
+    log_warn("product of " + std::to_string(a.m) + " x " + std::to_string(a.n) + " x " +
+             std::to_string(a.k) + ": own kernel, slower; cuBLASLt has none");
+  }
+  return made->second;
 }
 
 bool LtMatmul::multiply(cudaStream_t stream, Scratch scratch, const Matmul& a) {
@@ -167,10 +175,11 @@ bool LtMatmul::multiply(cudaStream_t stream, Scratch scratch, const Matmul& a) {
   if (a.bias != nullptr) set(&call.product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, a.bias);
   const float one = 1.0F;
   const float beta = a.accumulate ? 1.0F : 0.0F;
-  check_lt(cublasLtMatmul(handle_, &call.product, &one, a.b, &call.left, a.a, &call.right, &beta,
-                          a.c, &call.result, a.c, &call.result, &call.algorithm, scratch.data,
-                          count(scratch.size), stream),
-           "start a matrix product");
+  const cublasStatus_t status = cublasLtMatmul(
+      handle_, &call.product, &one, a.b, &call.left, a.a, &call.right, &beta, a.c, &call.result,
+      a.c, &call.result, &call.algorithm, scratch.data, count(scratch.size), stream);
+  if (status != CUBLAS_STATUS_SUCCESS) check_device(stream, "start a matrix product");
+  check_lt(status, "start a matrix product");
   return true;
 }
 

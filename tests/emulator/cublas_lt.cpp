@@ -131,7 +131,10 @@ const char* cublasLtGetStatusString(cublasStatus_t status) {
 
 cublasStatus_t cublasLtMatmulDescInit(cublasLtMatmulDesc_t product, cublasComputeType_t compute,
                                       cudaDataType_t scale) {
-  if (compute != CUBLAS_COMPUTE_32F || scale != CUDA_R_32F) return CUBLAS_STATUS_NOT_SUPPORTED;
+  if (compute != CUBLAS_COMPUTE_32F && compute != CUBLAS_COMPUTE_32F_PEDANTIC) {
+    return CUBLAS_STATUS_NOT_SUPPORTED;
+  }
+  if (scale != CUDA_R_32F) return CUBLAS_STATUS_NOT_SUPPORTED;
   write(Product{}, product);
   return CUBLAS_STATUS_SUCCESS;
 }

@@ -122,6 +122,10 @@ struct CUstream_st {
     waiting_.push_back(std::move(work));
     moved_.notify_all();
   }
+  bool is_idle() {
+    const std::lock_guard lock(mutex_);
+    return waiting_.empty();
+  }
   void wait_until_idle() {
     std::unique_lock lock(mutex_);
     moved_.wait(lock, [&] { return waiting_.empty(); });
@@ -278,8 +282,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
       .name = "emulated", .totalGlobalMem = emulator::Memory::kCapacity, .major = 9, .minor = 0};
   return answer(cudaSuccess);
 }
-cudaError_t cudaSetDevice(int device) {
-  return answer(device == 0 ? cudaSuccess : cudaErrorInvalidDevice);
+cudaError_t cudaSetDevice(int device) {  // need not say that the device is broken
+  return device == 0 ? cudaSuccess : cudaErrorInvalidDevice;
 }
 cudaError_t cudaDeviceSynchronize() { return answer(cudaSuccess); }
 cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
@@ -347,6 +351,9 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   stream->wait_until_idle();
   return answer(cudaSuccess);
+}
+cudaError_t cudaStreamQuery(cudaStream_t stream) {
+  return answer(stream->is_idle() ? cudaSuccess : cudaErrorNotReady);
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned /*flags*/) {
   stream->push([event = event->event, number = event->event->recorded()] { event->wait(number); });

@@ -21,20 +21,30 @@ name, words = pathlib.Path(sys.argv[0]).name, sys.argv[1:]
 def after(flag):
     return words[words.index(flag) + 1]
 if name == "compute-sanitizer":
-    print("[  PASSED  ] 9 tests.")
-elif name.endswith("_tests"):
     print("[  PASSED  ] 18 tests.")
+elif name.endswith("_tests"):
+    print("[  PASSED  ] 21 tests.")
 elif words[0] == "doctor":
-    print(json.dumps([{"what": "computes on", "value": "NVIDIA H200, 0000:17:00.0"}]))
+    attention = "own tiled kernel" if os.environ.get("FAKE") == "no cudnn" else "cuDNN 9.28.1"
+    print(json.dumps([{"what": "computes on", "value": "NVIDIA H200, 0000:17:00.0"},
+                      {"what": "kernels", "value": "attention: " + attention}]))
 elif words[0] == "verify":
     print("verify: 41 placements, all digests equal")
 elif words[0] == "probe":
-    pathlib.Path(after("--out")).write_text("host_to_device = 5e10\\nlaunch_seconds = 2e-06\\n")
+    keys = ("host_to_device", "device_to_host", "duplex_factor", "elementwise", "launch_seconds",
+            "attention_bf16_flops_per_second", "beside_copies")
+    if os.environ.get("FAKE") == "probe":
+        keys = keys[1:]
+    pathlib.Path(after("--out")).write_text("".join(f"{key} = 5e10\\n" for key in keys))
 else:
     off = 1e-2 if os.environ.get("FAKE") == "losses" and after("--limits.accelerator") == "host" else 0
     run = pathlib.Path(after("--run-dir"))
     run.mkdir()
     lines = [{"step": s, "loss": 5.0 - s / 100 + off, "step_seconds": 0.01} for s in range(50)]
+    if os.environ.get("FAKE") == "nan":
+        lines[7]["loss"] = float("nan")
+    if os.environ.get("FAKE") == "short":
+        del lines[30:]
     lines.append({"step": 50, "val_loss": 1.89})
     if os.environ.get("FAKE") != "no memory event":
         touched = 4095 if os.environ.get("FAKE") == "arena" else 4096
@@ -71,18 +81,41 @@ class GpuCheck(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         result = self.result()
         self.assertLessEqual({"device", "driver", "date", "commit", "seconds"}, set(result))
-        for name in ("parity", "sanitizer", "verify", "host", "shakespeare", "G1", "probe"):
+        for name in ("libraries", "parity", "sanitizer", "verify", "host", "shakespeare", "G1", "probe"):
             self.assertTrue(result[name]["holds"], name)
         self.assertEqual(result["G1"]["tokens_per_second"], 16 * 1024 / 0.01)
         self.assertEqual(result["G1"]["device_bytes"], 4096)
         self.assertEqual(result["probe"]["host_to_device"], 5e10)
-        self.assertIn("7 checks, 0 missed", done.stdout)
+        self.assertIn("8 checks, 0 missed", done.stdout)
 
     def test_a_miss_is_an_exit_status_and_a_line(self):
         done = self.check("host", fault="losses")
         self.assertEqual(done.returncode, 1)
         self.assertRegex(done.stdout, r"MISS\thost")
         self.assertFalse(self.result()["host"]["holds"])
+
+    def test_losses_that_are_none_are_a_miss(self):
+        for fault in ("nan", "short"):
+            done = self.check("host", fault=fault)
+            self.assertEqual(done.returncode, 1, done.stdout)
+            self.assertIn("losses of 50, or not all finite", done.stdout)
+
+    def test_attention_without_cudnn_is_a_miss(self):
+        done = self.check("libraries", fault="no cudnn")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("attention is not cuDNN's: attention: own tiled kernel", done.stdout)
+
+    def test_a_machine_file_that_lacks_a_rate_is_a_miss(self):
+        done = self.check("probe", fault="probe")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("the machine file lacks host_to_device", done.stdout)
+
+    def test_what_nobody_foresaw_is_a_miss_and_the_rest_runs(self):
+        (self.path / "sluice_devices_tests").unlink()
+        done = self.check("parity", "probe")
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stdout, r"MISS\tparity.*FileNotFoundError")
+        self.assertRegex(done.stdout, r"pass\tprobe")
 
     def test_an_arena_that_is_not_what_the_plan_said_is_a_miss(self):
         done = self.check("G1", fault="arena")

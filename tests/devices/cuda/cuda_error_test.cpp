@@ -38,6 +38,9 @@ TEST(CudaError, SaysInOneLineWhatHappenedAndWhatToDo) {
            Case{kCudaEcc, start, ErrorKind::kInternal, "(ECC)"},
            Case{kCudaBusy, run, ErrorKind::kInternal, "does not answer any more"},
            Case{kCudaUnknown, run, ErrorKind::kInternal, "does not answer any more"},
+           Case{kCudaUnknown, start, ErrorKind::kConfig, "/dev/nvidia-uvm"},
+           Case{kCudaOperatingSystem, start, ErrorKind::kConfig, "the driver does not start"},
+           Case{kCudaNotInitialized, start, ErrorKind::kConfig, "the driver does not start"},
            Case{kCudaIllegalAddress, run, ErrorKind::kInternal, "a kernel failed on the GPU"},
            Case{1, run, ErrorKind::kInternal, "a fault was injected"},
        }) {

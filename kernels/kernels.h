@@ -59,12 +59,15 @@ struct ColumnSum {
 
 // LayerNorm (Ba, Kiros, Hinton 2016) where shift or `layer_norm` says so, else
 // RMSNorm (Zhang, Sennrich 2019). y[rows,n]. mean (LayerNorm only) and
-// reciprocal [rows] are kept for backward.
+// reciprocal [rows] are kept for backward. Where residual is not null it is of x + residual, as Add
+// gives it, which is kept in sum[rows,n] (may be the memory of either).
 struct Norm {
   std::int64_t rows = 0, n = 0;
   bool layer_norm = true;
   float epsilon = 1e-5F;
   const void* x = nullptr;
+  const void* residual = nullptr;
+  void* sum = nullptr;
   const void* scale = nullptr;
   const void* shift = nullptr;  // null: none
   void* y = nullptr;

@@ -97,8 +97,8 @@ LayerSpec Block::spec(std::int64_t sequences, std::int64_t length) const {
   spec.forward_workspace = at.forward_workspace;
   spec.backward_workspace = at.backward_workspace;
 
-  spec.forward.launches = 2;  // two residual additions
-  spec.forward.elementwise = spec.input * 6;
+  spec.forward.launches = 1;  // two residual additions, one of them in a norm: residual, sum
+  spec.forward.elementwise = spec.input * (3 + 2);
   spec.backward.launches = 0;
   parts_.attention_norm.add_cost(tokens, spec.forward, spec.backward);
   parts_.attention.add_cost(sequences, length, spec.forward, spec.backward);
@@ -124,22 +124,19 @@ void Block::forward(const LayerCall& call) const {
   const Buffers at = buffers(call.batch.sequences, call.batch.length);
   std::byte* const saved = call.saved;
   std::byte* const middle = saved + at.middle;
-  const auto add_residual = [&](const std::byte* residual, std::byte* y) {
-    call.kernels.add(
-        call.queue,
-        {.count = tokens * shape_.width, .a = residual, .b = y, .y = y, .dtype = dtype_});
-  };
-
   parts_.attention_norm.forward(call, tokens, call.input, saved + at.norm1,
                                 NormPart::statistics_in(floats(saved, at.statistics1), tokens));
   parts_.attention.forward(call, saved + at.norm1, kept(call, at), middle);
-  add_residual(call.input, middle);
-
-  parts_.ffn_norm.forward(call, tokens, middle, saved + at.norm2,
-                          NormPart::statistics_in(floats(saved, at.statistics2), tokens));
+  parts_.ffn_norm.forward_of_sum(call, tokens, call.input, middle, saved + at.norm2,
+                                 NormPart::statistics_in(floats(saved, at.statistics2), tokens));
   parts_.ffn.forward(call, tokens, saved + at.norm2, saved + at.inner,
                      call.workspace + at.activation, call.output);
-  if (call.output != nullptr) add_residual(middle, call.output);
+  if (call.output == nullptr) return;  // recomputing
+  call.kernels.add(call.queue, {.count = tokens * shape_.width,
+                                .a = middle,
+                                .b = call.output,
+                                .y = call.output,
+                                .dtype = dtype_});
 }
 
 void Block::backward(const LayerCall& call) const {

@@ -4,19 +4,32 @@
 
 namespace sluice {
 
+Norm NormPart::arguments(const LayerCall& call, std::int64_t rows, const std::byte* x, std::byte* y,
+                         Statistics statistics) const {
+  return {.rows = rows,
+          .n = width,
+          .layer_norm = layer_norm,
+          .epsilon = epsilon,
+          .x = x,
+          .scale = weight_of(call, dtype, scale),
+          .shift = weight_of(call, dtype, shift),
+          .y = y,
+          .mean = layer_norm ? statistics.mean : nullptr,
+          .reciprocal = statistics.reciprocal,
+          .dtype = dtype};
+}
+
 void NormPart::forward(const LayerCall& call, std::int64_t rows, const std::byte* x, std::byte* y,
                        Statistics statistics) const {
-  call.kernels.norm(call.queue, {.rows = rows,
-                                 .n = width,
-                                 .layer_norm = layer_norm,
-                                 .epsilon = epsilon,
-                                 .x = x,
-                                 .scale = weight_of(call, dtype, scale),
-                                 .shift = weight_of(call, dtype, shift),
-                                 .y = y,
-                                 .mean = layer_norm ? statistics.mean : nullptr,
-                                 .reciprocal = statistics.reciprocal,
-                                 .dtype = dtype});
+  call.kernels.norm(call.queue, arguments(call, rows, x, y, statistics));
+}
+
+void NormPart::forward_of_sum(const LayerCall& call, std::int64_t rows, const std::byte* residual,
+                              std::byte* x, std::byte* y, Statistics statistics) const {
+  Norm norm = arguments(call, rows, x, y, statistics);
+  norm.residual = residual;
+  norm.sum = x;
+  call.kernels.norm(call.queue, norm);
 }
 
 void NormPart::backward(const LayerCall& call, std::int64_t rows, const Backward& pass) const {

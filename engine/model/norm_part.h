@@ -29,6 +29,9 @@ struct NormPart {
 
   void forward(const LayerCall& call, std::int64_t rows, const std::byte* x, std::byte* y,
                Statistics statistics) const;
+  // Of x + residual, which takes the place of x.
+  void forward_of_sum(const LayerCall& call, std::int64_t rows, const std::byte* residual,
+                      std::byte* x, std::byte* y, Statistics statistics) const;
 
   struct Backward {
     const std::byte* dy = nullptr;
@@ -42,6 +45,10 @@ struct NormPart {
   void backward(const LayerCall& call, std::int64_t rows, const Backward& pass) const;
 
   void add_cost(std::int64_t rows, PassCost& forward, PassCost& backward) const;
+
+ private:
+  Norm arguments(const LayerCall& call, std::int64_t rows, const std::byte* x, std::byte* y,
+                 Statistics statistics) const;
 };
 
 }  // namespace sluice

@@ -19,9 +19,22 @@ __device__ float row_sum(std::int64_t count, const Term& term) {
   return block_sum<kThreads>(sum);
 }
 
+// What is normalised: the row of x, or its sum with the residual's. A thread reads what it wrote.
+template <typename T>
+__device__ const T* norm_input(const Norm& a, std::int64_t row) {
+  const T* x = static_cast<const T*>(a.x) + row * a.n;
+  if (a.residual == nullptr) return x;
+  const T* residual = static_cast<const T*>(a.residual) + row * a.n;
+  T* sum = static_cast<T*>(a.sum) + row * a.n;
+  for (std::int64_t i = threadIdx.x; i < a.n; i += kThreads) {
+    store(loaded(x[i]) + loaded(residual[i]), &sum[i]);
+  }
+  return sum;
+}
+
 template <typename T>
 __device__ void norm_row(const Norm& a, std::int64_t row) {
-  const T* x = static_cast<const T*>(a.x) + row * a.n;
+  const T* x = norm_input<T>(a, row);
   const T* scale = static_cast<const T*>(a.scale);
   const T* shift = static_cast<const T*>(a.shift);
   T* y = static_cast<T*>(a.y) + row * a.n;

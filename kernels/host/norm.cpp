@@ -13,9 +13,21 @@ HWY_BEFORE_NAMESPACE();
 namespace sluice {
 namespace HWY_NAMESPACE {
 
+// What is normalised: the row of x, or its sum with the residual's.
+template <typename T>
+const T* norm_input(const Norm& a, std::int64_t row) {
+  const T* x = at<T>(a.x, row * a.n);
+  if (a.residual == nullptr) return x;
+  const T* residual = at<T>(a.residual, row * a.n);
+  T* sum = at<T>(a.sum, row * a.n);
+#pragma GCC ivdep
+  for (std::int64_t i = 0; i < a.n; ++i) store(loaded(x[i]) + loaded(residual[i]), &sum[i]);
+  return sum;
+}
+
 template <typename T>
 void norm_row(const Norm& a, std::int64_t row) {
-  const T* x = at<T>(a.x, row * a.n);
+  const T* x = norm_input<T>(a, row);
   const T* scale = at<T>(a.scale, 0);
   T* y = at<T>(a.y, row * a.n);
   const auto width = static_cast<float>(a.n);

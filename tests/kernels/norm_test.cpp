@@ -120,6 +120,30 @@ TEST(Norm, MatchesTheReferenceForwardAndBackwardAtEdgeSizes) {
   }
 }
 
+TEST(Norm, OfASumHasTheBitsOfTheSumAndItsNorm) {
+  Workers workers(2);
+  for (const auto& [rows, n] : {std::pair{0, 5}, {1, 1}, {3, 17}, {49, 72}}) {
+    for (const DType dtype : kBothTypes) {
+      NormFixture apart(rows, n, true, dtype);
+      NormFixture at_once(rows, n, true, dtype);
+      run_on_host(workers, Add{.count = rows * n,
+                               .a = apart.residual.data(),
+                               .b = apart.x.data(),
+                               .y = apart.x.data(),
+                               .dtype = dtype});
+      run_on_host(workers, apart.forward());
+      Norm norm = at_once.forward();
+      norm.residual = at_once.residual.data();
+      norm.sum = at_once.x.data();
+      run_on_host(workers, norm);
+      EXPECT_EQ(at_once.x.values(), apart.x.values());
+      EXPECT_EQ(at_once.y.values(), apart.y.values());
+      EXPECT_EQ(at_once.reciprocal.values(), apart.reciprocal.values());
+      EXPECT_TRUE(at_once.x.canaries_intact() && at_once.y.canaries_intact());
+    }
+  }
+}
+
 TEST(Norm, ReferenceGradientsAreThoseOfFiniteDifferences) {
   for (const bool layer_norm : {true, false}) {
     NormFixture f(3, 7, layer_norm, DType::kFloat32);

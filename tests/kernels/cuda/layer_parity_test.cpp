@@ -203,6 +203,14 @@ class CudaNorm : public CudaParity {
     };
     expect_parity(device_->kernels.norm, forward, {&x, &scale, &shift, &y, &mean, &reciprocal},
                   2e-6);
+    const auto of_sum = [&](Side side) {
+      Norm norm = forward(side);
+      norm.residual = dy.at(side);
+      norm.sum = x.at(side);
+      return norm;
+    };
+    expect_parity(device_->kernels.norm, of_sum, {&x, &dy, &scale, &shift, &y, &mean, &reciprocal},
+                  2e-6);
     expect_parity(device_->kernels.norm_backward, backward,
                   {&dy, &x, &scale, &mean, &reciprocal, &residual, &dscale, &dshift}, 4e-6);
   }

@@ -306,7 +306,7 @@ TEST_F(CudaAttention, AgreesForwardAndBackward) {
 
 using CudaSmallAttention = CudaAttention;
 TEST_F(CudaSmallAttention, AgreesForwardAndBackward) {
-  for (const std::size_t width : {24, 100, 256}) {
+  for (const std::size_t width : {24U, 100U, 256U}) {
     check({1, 70, 4, 2, width}, DType::kFloat32, true);
   }
 }

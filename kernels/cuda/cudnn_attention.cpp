@@ -21,9 +21,7 @@
 #include "devices/base/error.h"
 #include "devices/base/format.h"
 #include "devices/base/log.h"
-#include "devices/cuda/cuda_api.h"
-#include "devices/cuda/cuda_error.h"
-#include "devices/cuda/cuda_queue.h"
+#include "kernels/cuda/stream.cuh"
 #include "kernels/cuda/table.h"
 
 // The front end looks cuDNN's functions up here, so that a binary starts without the library.
@@ -144,12 +142,6 @@ Key key_of(const AttentionBackward& b) {
   return key;
 }
 
-// A library that fails on a broken device does not say so: this throws what the device has.
-void check_device(cudaStream_t stream, const char* doing) {
-  const cudaError_t status = cudaStreamQuery(stream);
-  if (status != cudaSuccess && status != cudaErrorNotReady) check_cuda(cuda_api(), status, doing);
-}
-
 // The handle, and the graphs that were asked for so far, refused ones too.
 class Cudnn {
  public:
@@ -238,10 +230,6 @@ Cudnn& library() {
   // Never destroyed: at exit the driver may be gone before it.
   static Cudnn& cudnn = *new Cudnn;
   return cudnn;
-}
-
-cudaStream_t stream_of(Queue& queue) {
-  return static_cast<cudaStream_t>(static_cast<CudaQueue&>(queue).native());
 }
 
 bool aligned(std::initializer_list<const void*> addresses,

@@ -13,33 +13,14 @@
 #include <cstdint>
 #include <limits>
 #include <string>
-#include <string_view>
 
 #include "devices/base/dtype.h"
 #include "devices/base/error.h"
 #include "devices/base/units.h"
-#include "devices/cuda/cuda_api.h"
-#include "devices/cuda/cuda_error.h"
-#include "devices/cuda/cuda_queue.h"
+#include "kernels/cuda/stream.cuh"
 #include "kernels/formula.h"
 
 namespace sluice {
-
-// The stream behind `queue`, its device made current; throws what the queue has failed of. Ask
-// for it before each launch.
-inline cudaStream_t stream_of(Queue& queue) {
-  return static_cast<cudaStream_t>(static_cast<CudaQueue&>(queue).native());
-}
-
-inline void check_cuda(cudaError_t status, std::string_view doing) {
-  check_cuda(cuda_api(), status, doing);
-}
-
-// A library that fails on a broken device does not say so: this throws what the device has.
-inline void check_device(cudaStream_t stream, std::string_view doing) {
-  const cudaError_t status = cudaStreamQuery(stream);
-  if (status != cudaSuccess && status != cudaErrorNotReady) check_cuda(status, doing);
-}
 
 // What a kernel is started with: `blocks` > 0 of `threads` each, and bytes of memory that a block
 // shares beside what the kernel declares.

@@ -13,6 +13,9 @@ struct cudaLaunchConfig_t;
 
 namespace emulator {
 
+// What a call returns: `status`, or what broke the device. This thread failed of it last.
+cudaError_t answer(cudaError_t status);
+
 // `work` when the stream gets there, with device memory open to it. Its result other than
 // cudaSuccess breaks the device: every later call has it.
 cudaError_t enqueue(cudaStream_t stream, std::function<cudaError_t()> work);
